@@ -5,6 +5,7 @@ package change
 import (
 	"context"
 	"errors"
+	"math/big"
 	"sync/atomic"
 	"unsafe"
 )
@@ -78,6 +79,12 @@ type ListEntry struct{ Offset, Length uint64 }
 type HugeInt struct {
 	Lo uint64
 	Hi int64
+}
+
+// Big is the number as a big.Int.
+func (h HugeInt) Big() *big.Int {
+	b := new(big.Int).Lsh(big.NewInt(h.Hi), 64)
+	return b.Add(b, new(big.Int).SetUint64(h.Lo))
 }
 
 // Interval has PostgreSQL's and DuckDB's three independent parts.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"testing"
-	"unsafe"
 
 	"github.com/pintaildb/pintail/change"
 )
@@ -44,32 +43,10 @@ func benchRow(i int) []byte {
 	return b
 }
 
-// NewTestChunk makes a chunk in Go memory for columns of these types.
-func newTestChunk(ts []Type) *change.Chunk {
-	c := &change.Chunk{Vectors: make([]change.Vector, len(ts))}
-	for i := range ts {
-		c.Vectors[i] = *newTestVector(&ts[i], change.ChunkRows)
-	}
-	return c
-}
-
-func newTestVector(t *Type, n int) *change.Vector {
-	v := &change.Vector{Data: unsafe.Pointer(unsafe.SliceData(make([]change.HugeInt, n))), Valid: make([]uint64, (n+63)/64), Cap: n}
-	for i := range v.Valid {
-		v.Valid[i] = math.MaxUint64
-	}
-	if t.Kind == List {
-		v.Child = newTestVector(t.Elem, 1<<16)
-		v.Cap = 1 << 16
-		v.Grow = func(n int) error { return fmt.Errorf("no room for %d elements", n) }
-	}
-	return v
-}
-
 func BenchmarkDecode(b *testing.B) {
 	ts := benchTypes()
 	d := NewDecoder(ts)
-	c := newTestChunk(ts)
+	c := NewChunk(ts)
 	const rows = 4 * change.ChunkRows
 	var buf []byte
 	var at []int
