@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package config
+
+func machineMemory() Size { return 0 }
