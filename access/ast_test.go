@@ -134,9 +134,11 @@ func FuzzParseAST(f *testing.F) {
 			require.Zero(t, p.Statements)
 			return
 		}
-		// Whatever names a table or function in what was accepted was seen, or is hidden by a CTE.
 		for _, o := range p.Tables {
 			require.NotEmpty(t, o.Name)
+		}
+		for _, f := range slices.Concat(p.Functions, p.TableFunctions) {
+			require.NotEmpty(t, f)
 		}
 	})
 }

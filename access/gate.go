@@ -11,7 +11,8 @@ import (
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
-// Parser is what the gate asks of the store: DuckDB's own parser, on the text as it will be run.
+// Parser is what the gate asks of the store: DuckDB's own parser, on the text as it will be run, on a connection with
+// the default search path and without temporary tables: names without schema are taken for main's.
 type Parser interface {
 	// SerializeSQL returns json_serialize_sql(sql) as text, sql being bound as a VARCHAR. A statement that DuckDB's
 	// parser refuses is not an error here: the JSON says so. It neither binds nor runs anything.
