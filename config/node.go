@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -42,13 +43,14 @@ type entry struct {
 }
 
 const (
-	nodesMax = 200_000 // aliases can multiply a small file
+	nodesMax = 50_000 // aliases can multiply a small file
 	depthMax = 64
 )
 
 // parseYAML reads the text as one YAML document; nil means it failed and the report says why.
 func parseYAML(r *report, data []byte) (root *node) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) // as YAML says; the parser folds such lines differently
 	if bad := badByte(data); bad >= 0 {
 		before := data[:bad]
 		line := bytes.Count(before, []byte("\n")) + 1
@@ -161,7 +163,19 @@ func (b *builder) build(n ast.Node, path string, depth int) *node {
 	case *ast.NullNode:
 		return &node{pos: place(n)}
 	case *ast.StringNode:
-		return scalar(x.Token, x.Value, false)
+		s := scalar(x.Token, x.Value, false)
+		if s.quoted {
+			return s
+		}
+		// Two things the parser gets wrong in plain text, without a word: it takes a comment between the lines as part of
+		// the text, and drops tabs, so that two words become one.
+		if strings.Contains(x.Value, " #") {
+			return b.reject(s.pos, path, "a comment inside a text of several lines: write the text as a block with |")
+		}
+		if strings.Contains(x.Token.Origin, "\t") && !slices.Equal(strings.Fields(x.Token.Origin), strings.Fields(x.Value)) {
+			return b.reject(s.pos, path, "a tab inside a text without quotes: put the text in quotes, or write it as a block with |")
+		}
+		return s
 	case *ast.LiteralNode:
 		return scalar(x.Start, x.Value.Value, true)
 	case *ast.IntegerNode:
