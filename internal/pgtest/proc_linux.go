@@ -8,9 +8,12 @@ import (
 	"syscall"
 )
 
-// dieWithParent has the kernel tell the server to shut down at once when the thread that started it ends: a killed
-// test process leaves no server behind.
-func dieWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGQUIT }
+// dieWithParent has the kernel send sig to the process when the thread that started it ends. A group of its own keeps
+// the terminal's Ctrl-C away from it: who started it decides when it stops.
+func dieWithParent(a *syscall.SysProcAttr, sig syscall.Signal) {
+	a.Pdeathsig = sig
+	a.Setpgid = true
+}
 
 // commandLine is how pid was started, empty when there is no such process.
 func commandLine(pid int) string {

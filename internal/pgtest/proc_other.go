@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// dieWithParent does nothing here: only the sweep of the next start ends a server whose test process was killed.
-func dieWithParent(*syscall.SysProcAttr) {}
+// dieWithParent does nothing here: the terminal's Ctrl-C reaches the process too, and what outlives a killed parent
+// falls to the next sweep.
+func dieWithParent(*syscall.SysProcAttr, syscall.Signal) {}
 
 // commandLine is how pid was started, empty when there is no such process.
 func commandLine(pid int) string {

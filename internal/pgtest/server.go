@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -68,14 +67,8 @@ type Server struct {
 	release   func() // gives the folder's lock back
 
 	mu   sync.Mutex
-	proc *process // nil when stopped
-}
-
-// process is a running postmaster.
-type process struct {
-	pid  int
-	done chan struct{} // closed when it has ended
-	err  error         // why, once done is closed
+	proc *Bound   // nil when stopped
+	file *os.File // of the log, open while proc is there
 }
 
 // StopMode is how PostgreSQL shuts down.
@@ -186,32 +179,18 @@ func (s *Server) launch(ctx context.Context) error {
 	cmd.Dir = s.Dir
 	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = s.account.procAttr()
-	dieWithParent(cmd.SysProcAttr)
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	if s.log != nil {
-		w := io.MultiWriter(logFile, s.log)
+		w := io.MultiWriter(logFile, s.log) // cmd's own goroutine writes to it
 		cmd.Stdout, cmd.Stderr = w, w
 	}
-	p := &process{done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the death signal comes when this thread ends: it must live as long as the server
-		err := cmd.Start()
-		if err == nil {
-			p.pid = cmd.Process.Pid
-		}
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-			close(p.done)
-		}
-		logFile.Close()
-	}()
-	if err := <-started; err != nil {
-		return err
+	// SIGQUIT ends backends too; killed, the postmaster would leave them to notice.
+	p, err := StartBound(cmd, syscall.SIGQUIT)
+	if err != nil {
+		return errors.Join(err, logFile.Close())
 	}
-	s.proc = p
+	s.proc, s.file = p, logFile
 	if err := s.awaitReady(ctx, p); err != nil {
 		s.kill()
 		return fmt.Errorf("%w; its log ends:\n%s", err, tail(s.LogText(), 20))
@@ -220,7 +199,7 @@ func (s *Server) launch(ctx context.Context) error {
 }
 
 // awaitReady asks until the server answers: during recovery it listens, but refuses.
-func (s *Server) awaitReady(ctx context.Context, p *process) error {
+func (s *Server) awaitReady(ctx context.Context, p *Bound) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -229,8 +208,8 @@ func (s *Server) awaitReady(ctx context.Context, p *process) error {
 			return conn.Close(ctx)
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("the server ended at once: %v", p.err)
+		case <-p.Done:
+			return fmt.Errorf("the server ended at once: %v", p.Err())
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w", err)
 		case <-tick.C:
@@ -252,14 +231,14 @@ func (s *Server) stop(mode StopMode) error {
 		return nil
 	}
 	// ESRCH: it ended by itself
-	if err := syscall.Kill(p.pid, mode.signal()); err != nil && !errors.Is(err, syscall.ESRCH) {
+	if err := syscall.Kill(p.Pid, mode.signal()); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("stop PostgreSQL %d: %w", s.Major, err)
 	}
 	late := time.NewTimer(30 * time.Second)
 	defer late.Stop()
 	select {
-	case <-p.done:
-		s.proc = nil
+	case <-p.Done:
+		s.ended()
 		return nil
 	case <-late.C:
 		s.kill()
@@ -280,12 +259,17 @@ func (s *Server) kill() {
 		return
 	}
 	select {
-	case <-p.done: // its pid may be another's by now
+	case <-p.Done: // its pid may be another's by now
 	default:
-		killTree(p.pid)
-		<-p.done
+		killTree(p.Pid)
+		<-p.Done
 	}
-	s.proc = nil
+	s.ended()
+}
+
+func (s *Server) ended() {
+	_ = s.file.Close()
+	s.proc, s.file = nil, nil
 }
 
 // killTree kills a postmaster and its backends. It is stopped first, so that it starts no other meanwhile.
@@ -322,7 +306,7 @@ func (s *Server) Running() bool {
 		return false
 	}
 	select {
-	case <-s.proc.done:
+	case <-s.proc.Done:
 		return false
 	default:
 		return true
@@ -370,7 +354,7 @@ func (s *Server) Pid() int {
 	if s.proc == nil {
 		return 0
 	}
-	return s.proc.pid
+	return s.proc.Pid
 }
 
 func freePort() (int, error) {
