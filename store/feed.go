@@ -19,14 +19,16 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/duckdb/duckdb-go/v2/mapping"
+	duck "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/internal/fault"
 )
 
 // feedFunction is the table function through which rows enter DuckDB. Its one argument is a feed's number.
@@ -40,21 +42,25 @@ type Column struct {
 
 // feed is a load under way: what the table function's callbacks find by its number.
 type feed struct {
-	ctx  context.Context
-	src  change.Feed
-	cols []Column
-	rows atomic.Int64
+	ctx    context.Context // of the readers; ends with the first failure
+	cancel context.CancelCauseFunc
+	src    change.Feed
+	cols   []Column
+	rows   atomic.Int64
 
-	mu  sync.Mutex
-	err error // the first failure of a reader, with its type, which does not survive DuckDB's error text
+	mu      sync.Mutex
+	err     error // the first failure of a reader, with its type, which does not survive DuckDB's error text
+	workers []*worker
 }
 
+// fail keeps the first error; the others are its consequences.
 func (f *feed) fail(err error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err == nil || errors.Is(f.err, context.Canceled) {
+	if f.err == nil {
 		f.err = err
 	}
+	f.mu.Unlock()
+	f.cancel(err)
 }
 
 func (f *feed) failure() error {
@@ -63,39 +69,59 @@ func (f *feed) failure() error {
 	return f.err
 }
 
+// end closes the readers that DuckDB left open. It is called when the statement is over, and so no thread is in a callback.
+func (f *feed) end() {
+	f.cancel(nil)
+	f.mu.Lock()
+	ws := f.workers
+	f.mu.Unlock()
+	for _, w := range ws {
+		w.close()
+	}
+}
+
 // worker is one DuckDB thread's part in a feed.
 type worker struct {
-	feed   *feed
+	feed  *feed
+	chunk change.Chunk
+	done  bool
+
+	mu     sync.Mutex
 	reader change.Reader
-	chunk  change.Chunk
-	done   bool
 }
 
 var (
-	feeds   sync.Map // uint64 → *feed
-	workers sync.Map // uint64 → *worker
-	lastID  atomic.Uint64
+	feeds   sync.Map // int64 → *feed
+	workers sync.Map // int64 → *worker
+	lastID  atomic.Int64
 )
 
 // number keeps an id in C memory, since DuckDB holds only pointers.
-func number(id uint64) unsafe.Pointer {
+func number(id int64) unsafe.Pointer {
 	p := C.malloc(8)
-	*(*uint64)(p) = id
+	*(*int64)(p) = id
 	return p
 }
 
-func registerFeed(conn mapping.Connection) error {
-	f := mapping.CreateTableFunction()
-	defer mapping.DestroyTableFunction(&f)
-	mapping.TableFunctionSetName(f, feedFunction)
-	t := mapping.CreateLogicalType(mapping.TypeBigInt)
-	defer mapping.DestroyLogicalType(&t)
-	mapping.TableFunctionAddParameter(f, t)
-	mapping.TableFunctionSetBind(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_bind)))
-	mapping.TableFunctionSetInit(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_init)))
-	mapping.TableFunctionSetLocalInit(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_local_init)))
-	mapping.TableFunctionSetFunction(f, unsafe.Pointer(C.pintail_callback_2(C.pintail_feed_read)))
-	if mapping.RegisterTableFunction(conn, f) == mapping.StateError {
+// rescue turns a panic of Go code under DuckDB's threads, which nothing above would catch, into an error.
+func rescue(report func(err error)) {
+	if p := recover(); p != nil {
+		report(fault.New(fault.Internal, "this is a defect of Pintail: please report it with the log", "panic while loading: %v\n%s", p, debug.Stack()))
+	}
+}
+
+func registerFeed(conn duck.Connection) error {
+	f := duck.CreateTableFunction()
+	defer duck.DestroyTableFunction(&f)
+	duck.TableFunctionSetName(f, feedFunction)
+	t := duck.CreateLogicalType(duck.TypeBigInt)
+	defer duck.DestroyLogicalType(&t)
+	duck.TableFunctionAddParameter(f, t)
+	duck.TableFunctionSetBind(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_bind)))
+	duck.TableFunctionSetInit(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_init)))
+	duck.TableFunctionSetLocalInit(f, unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_local_init)))
+	duck.TableFunctionSetFunction(f, unsafe.Pointer(C.pintail_callback_2(C.pintail_feed_read)))
+	if duck.RegisterTableFunction(conn, f) == duck.StateError {
 		return errors.New("DuckDB refused the table function " + feedFunction)
 	}
 	return nil
@@ -103,85 +129,108 @@ func registerFeed(conn mapping.Connection) error {
 
 //export pintail_feed_bind
 func pintail_feed_bind(p unsafe.Pointer) {
-	info := mapping.BindInfo{Ptr: p}
-	v := mapping.BindGetParameter(info, 0)
-	defer mapping.DestroyValue(&v)
-	id := uint64(mapping.GetInt64(v))
+	info := duck.BindInfo{Ptr: p}
+	defer rescue(func(err error) { duck.BindSetError(info, err.Error()) })
+	v := duck.BindGetParameter(info, 0)
+	defer duck.DestroyValue(&v)
+	id := duck.GetInt64(v)
 	f, ok := feeds.Load(id)
 	if !ok {
-		mapping.BindSetError(info, fmt.Sprintf("%s is internal: there is no feed %d", feedFunction, id))
+		duck.BindSetError(info, feedFunction+" is internal: there is no such feed")
 		return
 	}
 	for _, c := range f.(*feed).cols {
 		t := logicalType(&c.Type)
-		mapping.BindAddResultColumn(info, c.Name, t)
-		mapping.DestroyLogicalType(&t)
+		duck.BindAddResultColumn(info, c.Name, t)
+		duck.DestroyLogicalType(&t)
 	}
-	mapping.BindSetBindData(info, number(id), unsafe.Pointer(C.pintail_callback_1(C.free)))
+	duck.BindSetBindData(info, number(id), unsafe.Pointer(C.pintail_callback_1(C.free)))
 }
 
 //export pintail_feed_init
 func pintail_feed_init(p unsafe.Pointer) {
-	info := mapping.InitInfo{Ptr: p}
-	f, _ := feeds.Load(*(*uint64)(mapping.InitGetBindData(info)))
-	mapping.InitSetMaxThreads(info, mapping.IdxT(f.(*feed).src.Workers()))
+	info := duck.InitInfo{Ptr: p}
+	f, ok := feeds.Load(*(*int64)(duck.InitGetBindData(info)))
+	if !ok {
+		duck.InitSetError(info, feedFunction+": the load is over")
+		return
+	}
+	defer rescue(func(err error) { f.(*feed).fail(err); duck.InitSetError(info, err.Error()) })
+	duck.InitSetMaxThreads(info, duck.IdxT(max(1, f.(*feed).src.Workers())))
 }
 
 //export pintail_feed_local_init
 func pintail_feed_local_init(p unsafe.Pointer) {
-	info := mapping.InitInfo{Ptr: p}
-	v, _ := feeds.Load(*(*uint64)(mapping.InitGetBindData(info)))
+	info := duck.InitInfo{Ptr: p}
+	v, ok := feeds.Load(*(*int64)(duck.InitGetBindData(info)))
+	if !ok {
+		duck.InitSetError(info, feedFunction+": the load is over")
+		return
+	}
 	f := v.(*feed)
+	defer rescue(func(err error) { f.fail(err); duck.InitSetError(info, err.Error()) })
 	w := &worker{feed: f, chunk: change.Chunk{Vectors: make([]change.Vector, len(f.cols))}}
 	for i := range w.chunk.Vectors {
 		initVector(&w.chunk.Vectors[i], &f.cols[i].Type)
 	}
+	f.mu.Lock()
+	f.workers = append(f.workers, w)
+	f.mu.Unlock()
 	id := lastID.Add(1)
 	workers.Store(id, w)
-	mapping.InitSetInitData(info, number(id), unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_free_worker)))
+	duck.InitSetInitData(info, number(id), unsafe.Pointer(C.pintail_callback_1(C.pintail_feed_free_worker)))
 }
 
 //export pintail_feed_free_worker
 func pintail_feed_free_worker(p unsafe.Pointer) {
-	if w, ok := workers.LoadAndDelete(*(*uint64)(p)); ok {
+	if w, ok := workers.LoadAndDelete(*(*int64)(p)); ok {
 		w.(*worker).close()
 	}
 	C.free(p)
 }
 
+// close is for a reader that was not read to its end: the load has failed already, and a further error tells nothing.
 func (w *worker) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.reader != nil {
-		if err := w.reader.Close(); err != nil {
-			w.feed.fail(err)
-		}
+		defer rescue(func(error) {})
+		r := w.reader
 		w.reader = nil
+		_ = r.Close()
 	}
 }
 
 //export pintail_feed_read
 func pintail_feed_read(p, chunk unsafe.Pointer) {
-	info := mapping.FunctionInfo{Ptr: p}
-	v, _ := workers.Load(*(*uint64)(mapping.FunctionGetLocalInitData(info)))
+	info := duck.FunctionInfo{Ptr: p}
+	v, _ := workers.Load(*(*int64)(duck.FunctionGetLocalInitData(info)))
 	w := v.(*worker)
-	out := mapping.DataChunk{Ptr: chunk}
+	report := func(err error) {
+		w.feed.fail(err)
+		duck.FunctionSetError(info, err.Error())
+	}
+	defer rescue(report)
+	out := duck.DataChunk{Ptr: chunk}
 	n, err := w.read(out)
 	if err != nil {
-		w.feed.fail(err)
-		mapping.FunctionSetError(info, err.Error())
+		report(err)
 		return
 	}
-	mapping.DataChunkSetSize(out, mapping.IdxT(n))
+	duck.DataChunkSetSize(out, duck.IdxT(n))
 	w.feed.rows.Add(int64(n))
 }
 
 // read fills out from the worker's reader, taking the next one where it ends; 0 rows is the end of this worker.
-func (w *worker) read(out mapping.DataChunk) (int, error) {
+func (w *worker) read(out duck.DataChunk) (int, error) {
 	if w.done {
 		return 0, nil
 	}
 	for i := range w.chunk.Vectors {
-		lend(&w.chunk.Vectors[i], mapping.DataChunkGetVector(out, mapping.IdxT(i)))
+		lend(&w.chunk.Vectors[i], duck.DataChunkGetVector(out, duck.IdxT(i)))
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for {
 		if w.reader == nil {
 			r, err := w.feed.src.Next(w.feed.ctx)
@@ -200,7 +249,7 @@ func (w *worker) read(out mapping.DataChunk) (int, error) {
 		}
 		if n > 0 {
 			for i := range w.chunk.Vectors {
-				settle(&w.chunk.Vectors[i], mapping.DataChunkGetVector(out, mapping.IdxT(i)), n)
+				settle(&w.chunk.Vectors[i], duck.DataChunkGetVector(out, duck.IdxT(i)), n)
 			}
 			return n, nil
 		}
@@ -230,8 +279,8 @@ func fill(words []uint64) {
 }
 
 // lend points v at a DuckDB vector's memory and forgets the NULLs of the chunk before.
-func lend(v *change.Vector, d mapping.Vector) {
-	v.Data = mapping.VectorGetData(d)
+func lend(v *change.Vector, d duck.Vector) {
+	v.Data = duck.VectorGetData(d)
 	if v.HasNull {
 		fill(v.Valid)
 		v.HasNull = false
@@ -240,22 +289,22 @@ func lend(v *change.Vector, d mapping.Vector) {
 		return
 	}
 	v.Len, v.Cap = 0, change.ChunkRows
-	mapping.ListVectorReserve(d, change.ChunkRows)
-	lend(v.Child, mapping.ListVectorGetChild(d))
+	duck.ListVectorReserve(d, change.ChunkRows)
+	lend(v.Child, duck.ListVectorGetChild(d))
 	v.Grow = func(n int) error { return growList(v, d, n) }
 }
 
 // growList doubles a list's room: DuckDB moves the elements, the validity words are ours.
-func growList(v *change.Vector, d mapping.Vector, n int) error {
+func growList(v *change.Vector, d duck.Vector, n int) error {
 	if n < 2*v.Cap {
 		n = 2 * v.Cap
 	}
 	// DuckDB keeps as many elements as the list's size says when it moves them.
-	if mapping.ListVectorSetSize(d, mapping.IdxT(v.Len)) == mapping.StateError ||
-		mapping.ListVectorReserve(d, mapping.IdxT(n)) == mapping.StateError {
+	if duck.ListVectorSetSize(d, duck.IdxT(v.Len)) == duck.StateError ||
+		duck.ListVectorReserve(d, duck.IdxT(n)) == duck.StateError {
 		return fmt.Errorf("no memory for a list vector of %d elements", n)
 	}
-	v.Child.Data = mapping.VectorGetData(mapping.ListVectorGetChild(d))
+	v.Child.Data = duck.VectorGetData(duck.ListVectorGetChild(d))
 	if words := (n + 63) / 64; words > len(v.Child.Valid) {
 		more := make([]uint64, words)
 		fill(more[copy(more, v.Child.Valid):])
@@ -266,39 +315,39 @@ func growList(v *change.Vector, d mapping.Vector, n int) error {
 }
 
 // settle hands the NULLs of n rows, and a list's length, to DuckDB.
-func settle(v *change.Vector, d mapping.Vector, n int) {
+func settle(v *change.Vector, d duck.Vector, n int) {
 	if v.HasNull {
-		mapping.VectorEnsureValidityWritable(d)
+		duck.VectorEnsureValidityWritable(d)
 		words := (n + 63) / 64
-		copy(unsafe.Slice((*uint64)(mapping.VectorGetValidity(d)), words), v.Valid[:words])
+		copy(unsafe.Slice((*uint64)(duck.VectorGetValidity(d)), words), v.Valid[:words])
 	}
 	if v.Child != nil {
-		mapping.ListVectorSetSize(d, mapping.IdxT(v.Len))
-		settle(v.Child, mapping.ListVectorGetChild(d), v.Len)
+		duck.ListVectorSetSize(d, duck.IdxT(v.Len))
+		settle(v.Child, duck.ListVectorGetChild(d), v.Len)
 	}
 }
 
-var duckTypes = [...]mapping.Type{
-	types.Text: mapping.TypeVarchar, types.Bool: mapping.TypeBoolean, types.Int16: mapping.TypeSmallInt, types.Int32: mapping.TypeInteger,
-	types.Int64: mapping.TypeBigInt, types.UInt32: mapping.TypeUInteger, types.UInt64: mapping.TypeUBigInt, types.Float32: mapping.TypeFloat,
-	types.Float64: mapping.TypeDouble, types.Blob: mapping.TypeBlob, types.UUID: mapping.TypeUUID, types.Date: mapping.TypeDate,
-	types.Time: mapping.TypeTime, types.TimeTZ: mapping.TypeTimeTZ, types.Timestamp: mapping.TypeTimestamp, types.TimestampTZ: mapping.TypeTimestampTZ,
-	types.Interval: mapping.TypeInterval, types.JSON: mapping.TypeVarchar, types.JSONB: mapping.TypeVarchar,
+var duckTypes = [...]duck.Type{
+	types.Text: duck.TypeVarchar, types.Bool: duck.TypeBoolean, types.Int16: duck.TypeSmallInt, types.Int32: duck.TypeInteger,
+	types.Int64: duck.TypeBigInt, types.UInt32: duck.TypeUInteger, types.UInt64: duck.TypeUBigInt, types.Float32: duck.TypeFloat,
+	types.Float64: duck.TypeDouble, types.Blob: duck.TypeBlob, types.UUID: duck.TypeUUID, types.Date: duck.TypeDate,
+	types.Time: duck.TypeTime, types.TimeTZ: duck.TypeTimeTZ, types.Timestamp: duck.TypeTimestamp, types.TimestampTZ: duck.TypeTimestampTZ,
+	types.Interval: duck.TypeInterval, types.JSON: duck.TypeVarchar, types.JSONB: duck.TypeVarchar,
 }
 
 // logicalType must be destroyed by the caller.
-func logicalType(t *types.Type) mapping.LogicalType {
+func logicalType(t *types.Type) duck.LogicalType {
 	switch t.Kind {
 	case types.Decimal16, types.Decimal32, types.Decimal64, types.Decimal128:
-		return mapping.CreateDecimalType(t.Width, t.Scale)
+		return duck.CreateDecimalType(t.Width, t.Scale)
 	case types.List:
 		e := logicalType(t.Elem)
-		defer mapping.DestroyLogicalType(&e)
-		return mapping.CreateListType(e)
+		defer duck.DestroyLogicalType(&e)
+		return duck.CreateListType(e)
 	}
-	l := mapping.CreateLogicalType(duckTypes[t.Kind])
+	l := duck.CreateLogicalType(duckTypes[t.Kind])
 	if t.Kind == types.JSON || t.Kind == types.JSONB {
-		mapping.LogicalTypeSetAlias(l, "JSON")
+		duck.LogicalTypeSetAlias(l, "JSON")
 	}
 	return l
 }

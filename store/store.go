@@ -1,58 +1,273 @@
+// Package store keeps the copy: it is the only package that opens the DuckDB file. Rows enter through a table function
+// that reads a change.Feed straight into DuckDB's vectors (feed.go), first into staging tables (stage.go) and from there,
+// in one transaction for a whole dataset, into the tables that readers see (tx.go, merge.go). Pintail's own state lies in
+// the schema _pintail of the same file and commits with the rows (state.go). Readers get streams (query.go, scan.go).
 package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/duckdb/duckdb-go/v2"
-	"github.com/duckdb/duckdb-go/v2/mapping"
+	duck "github.com/duckdb/duckdb-go-bindings"
 
-	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/internal/fault"
 )
 
-type Store struct {
-	db   mapping.Database
-	conn mapping.Connection
+// Options say which file to open and what it may use.
+type Options struct {
+	Path        string // of the DuckDB file; made with its folder
+	MemoryLimit int64  // bytes DuckDB may use before it spills; 0 is DuckDB's default, 80 % of the machine
+	TempLimit   int64  // bytes it may spill; 0 is DuckDB's default, 90 % of the free space
+	Threads     int    // 0 is one for each core
+	Log         *slog.Logger
 }
 
-func Open(path string, settings map[string]string) (*Store, error) {
-	var cfg mapping.Config
-	mapping.CreateConfig(&cfg)
-	for k, v := range settings {
-		if mapping.SetConfig(cfg, k, v) == mapping.StateError {
-			return nil, fmt.Errorf("setting %s", k)
+// Store is an open DuckDB file. Its methods may be used from many goroutines at once.
+type Store struct {
+	path    string
+	catalog string // DuckDB's name of the file: its stem
+	log     *slog.Logger
+	lock    *fileLock
+	db      duck.Database
+	staged  atomic.Int64  // numbers staging tables
+	writer  chan struct{} // holds one token while a Commit runs
+	saved   atomic.Int64  // runs saved since they were last pruned
+	reclaim atomic.Bool   // a dropped table's space is to be freed by a checkpoint
+
+	mu      sync.Mutex
+	open    map[*Session]struct{}
+	closing bool
+	drained chan struct{} // closed with the last session once closing
+}
+
+const (
+	stateSchema   = "_pintail"
+	stageCatalog  = "_stage"
+	stagePrefix   = "_pintail_stage_"
+	formatVersion = 1
+)
+
+// reservedStems are names of a file that would make DuckDB's catalog name equal to a schema or catalog in use, and so
+// every qualified name ambiguous.
+var reservedStems = []string{"main", stateSchema, stageCatalog, "information_schema", "pg_catalog", "system", "temp"}
+
+// Open opens or creates the file, takes its lock and removes what a crash has left. A second process gets fault.Locked
+// with the first one's process id; a file of a newer Pintail or DuckDB is refused untouched.
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = doing(err, "open %s", o.Path)
+		}
+	}()
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	// Absolute and without symbolic links, so that one file has one lock whatever it is called by.
+	if o.Path, err = filepath.Abs(o.Path); err != nil {
+		return nil, fault.New(fault.Config, "", "%w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(o.Path), 0o755); err != nil {
+		return nil, fault.New(fault.Config, "duckdb.path must be in a folder that Pintail may write", "%w", err)
+	}
+	if real, err := filepath.EvalSymlinks(o.Path); err == nil {
+		o.Path = real
+	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(o.Path)); err == nil {
+		o.Path = filepath.Join(dir, filepath.Base(o.Path))
+	}
+	stem, _, _ := strings.Cut(filepath.Base(o.Path), ".")
+	if slices.Contains(reservedStems, strings.ToLower(stem)) {
+		return nil, fault.New(fault.Config, "give duckdb.path another file name", "the name %q is taken within DuckDB", stem)
+	}
+	lock, err := takeLock(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{path: o.Path, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, drained: make(chan struct{})}
+	if err := s.start(ctx, &o); err != nil {
+		duck.Close(&s.db)
+		return nil, errors.Join(err, lock.release())
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context, o *Options) (err error) {
+	if err := os.RemoveAll(o.Path + ".tmp"); err != nil {
+		return fault.New(fault.Config, "", "remove spilled data of a process before: %w", err)
+	}
+	if s.db, err = o.openInstance(); err != nil {
+		return err
+	}
+	se, err := s.connect(own)
+	if err != nil {
+		return err
+	}
+	defer se.Close()
+	if err := se.query(ctx, "SELECT current_database()", nil, func(r ownRow) error { s.catalog = r.text(0); return nil }); err != nil {
+		return err
+	}
+	if err := registerFeed(se.c); err != nil {
+		return fault.New(fault.Internal, "", "%w", err)
+	}
+	if err := lockdown(ctx, se); err != nil {
+		return err
+	}
+	if err := s.prepareState(ctx, se); err != nil {
+		return err
+	}
+	return s.sweep(ctx, se)
+}
+
+// openFailure says what is wrong with a file that DuckDB will not open.
+func openFailure(path, text string) error {
+	e := parseError(text)
+	low := strings.ToLower(text)
+	switch {
+	case strings.Contains(low, "not a valid duckdb database file"):
+		return fault.New(fault.Config, "duckdb.path must name a DuckDB file or one that does not exist yet", "%w", e)
+	case strings.Contains(low, "conflicting lock") || strings.Contains(low, "could not set lock"):
+		return fault.New(fault.Locked, "another program has the file open: close it", "%w", e)
+	case strings.Contains(low, "version number") || strings.Contains(low, "newer version"):
+		return fault.New(fault.Config, "a newer DuckDB wrote it: use the Pintail that did, or another file", "%w", e)
+	case strings.Contains(low, "permission denied") || strings.Contains(low, "is a directory") || strings.Contains(low, "read-only file system"):
+		return fault.New(fault.Config, "duckdb.path must name a file that Pintail may write", "%w", e)
+	case diskFull(low):
+		return fault.New(fault.DiskFull, hintDisk, "%w", e)
+	}
+	return fault.New(fault.Internal, "if the file is damaged, move it away: the next full sync builds a new one", "%w", e)
+}
+
+// sweep drops the staging tables of a process that ended while it loaded.
+func (s *Store) sweep(ctx context.Context, se *Session) error {
+	var left []string
+	err := se.query(ctx, "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main' AND starts_with(table_name, ?)",
+		[]any{s.catalog, stagePrefix}, func(r ownRow) error { left = append(left, r.text(0)); return nil })
+	if err != nil {
+		return doing(err, "look for staging tables")
+	}
+	for _, t := range left {
+		if _, err := se.exec(ctx, "DROP TABLE "+s.table(t)); err != nil {
+			return doing(err, "drop staging table %s", t)
 		}
 	}
-	s := &Store{}
-	var msg string
-	if mapping.GetOrCreateFromCache(duckdb.GetInstanceCache(), path, &s.db, cfg, &msg) == mapping.StateError {
-		return nil, fmt.Errorf("open: %s", msg)
+	if len(left) == 0 {
+		return nil
 	}
-	mapping.DestroyConfig(&cfg)
-	mapping.Connect(s.db, &s.conn)
-	return s, registerFeed(s.conn)
+	s.log.Info("dropped staging tables of a load that did not end", "tables", len(left))
+	_, err = se.exec(ctx, "CHECKPOINT "+quote(s.catalog))
+	return doing(err, "checkpoint")
 }
 
-func (s *Store) Exec(sql string) error {
-	var res mapping.Result
-	defer mapping.DestroyResult(&res)
-	if mapping.Query(s.conn, sql, &res) == mapping.StateError {
-		return fmt.Errorf("%s", mapping.ResultError(&res))
-	}
-	return nil
+// table is a table of the copy, as it is written in a statement.
+func (s *Store) table(name string) string {
+	return quote(s.catalog) + ".main." + quote(name)
 }
 
-func (s *Store) Close() { mapping.Disconnect(&s.conn); mapping.Close(&s.db) }
+// Path is the file's absolute path.
+func (s *Store) Path() string { return s.path }
 
-func (s *Store) Load(ctx context.Context, sql string, cols []Column, src change.Feed) error {
-	id := lastID.Add(1)
-	f := &feed{ctx: ctx, src: src, cols: cols}
-	feeds.Store(id, f)
-	defer feeds.Delete(id)
-	err := s.Exec(strings.Replace(sql, "$FEED", fmt.Sprintf("%s(%d)", feedFunction, id), 1))
-	if f.failure() != nil {
-		return f.failure()
+// Catalog is the file's name within DuckDB.
+func (s *Store) Catalog() string { return s.catalog }
+
+// Close interrupts what still runs, waits for the sessions to be closed until ctx ends, writes a checkpoint, and frees the
+// file. After an error that says sessions are open, the file is still held.
+func (s *Store) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return nil
 	}
-	return err
+	s.closing = true
+	if len(s.open) == 0 {
+		close(s.drained)
+	}
+	s.mu.Unlock()
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	se := &Session{s: s}
+	var err error
+	if duck.Connect(s.db, &se.c) == duck.StateError {
+		err = errors.New("DuckDB refused a connection")
+	} else {
+		// Not cancelled by ctx: an unfinished checkpoint would be repeated at the next open.
+		_, err = se.exec(context.WithoutCancel(ctx), "CHECKPOINT "+quote(s.catalog))
+		duck.Disconnect(&se.c)
+	}
+	duck.Close(&s.db)
+	return doing(errors.Join(err, s.lock.release()), "close %s", s.path)
+}
+
+func (s *Store) drain(ctx context.Context) error {
+	t := time.NewTicker(interruptEvery)
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		n := len(s.open)
+		for se := range s.open {
+			duck.Interrupt(se.c)
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.drained:
+			return nil
+		case <-ctx.Done():
+			return fault.New(fault.Internal, "", "close %s: %d sessions are still open: %w", s.path, n, ctx.Err())
+		case <-t.C:
+		}
+	}
+}
+
+// Size is what lies on disk: the file, its write-ahead log, and how much of the file is in use (as of the last checkpoint).
+func (s *Store) Size() (fileBytes, walBytes, usedBytes int64, err error) {
+	for _, f := range []struct {
+		name string
+		n    *int64
+	}{{s.path, &fileBytes}, {s.path + ".wal", &walBytes}} {
+		switch st, err := os.Stat(f.name); {
+		case err == nil:
+			*f.n = st.Size()
+		case !errors.Is(err, fs.ErrNotExist):
+			return 0, 0, 0, fault.New(fault.Internal, "", "%w", err)
+		}
+	}
+	err = s.with(func(se *Session) error {
+		usedBytes, err = se.queryInt(context.Background(), "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = ?", s.catalog)
+		return err
+	})
+	return fileBytes, walBytes, usedBytes, err
+}
+
+// Checkpoint moves the write-ahead log into the file and frees the space of dropped tables. It fails while a transaction
+// that began before the last swap is open.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	err := s.with(func(se *Session) error {
+		_, err := se.exec(ctx, "CHECKPOINT "+quote(s.catalog))
+		return err
+	})
+	if err == nil {
+		s.reclaim.Store(false)
+	}
+	return doing(err, "checkpoint %s", s.path)
+}
+
+// CountRows is exact and reads no rows.
+func (s *Store) CountRows(ctx context.Context, table string) (n int64, err error) {
+	err = s.with(func(se *Session) error {
+		n, err = se.queryInt(ctx, fmt.Sprintf("SELECT count(*) FROM %s", s.table(table)))
+		return err
+	})
+	return n, doing(err, "count the rows of %s", table)
 }

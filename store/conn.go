@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	duck "github.com/duckdb/duckdb-go-bindings"
+
+	"github.com/pintaildb/pintail/internal/fault"
+)
+
+// Session is a connection of its own. One goroutine uses it, for one statement or one stream of rows at a time.
+type Session struct {
+	s    *Store
+	c    duck.Connection
+	from origin
+}
+
+// connect costs about 50 µs, so a connection is made for each piece of work and none is kept.
+func (s *Store) connect(from origin) (*Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return nil, errClosing()
+	}
+	se := &Session{s: s, from: from}
+	if duck.Connect(s.db, &se.c) == duck.StateError {
+		return nil, fault.New(fault.Internal, "", "DuckDB refused a connection")
+	}
+	s.open[se] = struct{}{}
+	return se, nil
+}
+
+func errClosing() error {
+	return fault.New(fault.Unavailable, "", "the store is closed or closing")
+}
+
+// Close ends the session; an open transaction is rolled back. Statements and Rows of it must be closed before.
+func (se *Session) Close() {
+	s := se.s
+	s.mu.Lock()
+	if _, ok := s.open[se]; !ok {
+		s.mu.Unlock()
+		return
+	}
+	// Out of the set first, so that Store.Close does not interrupt a freed connection.
+	delete(s.open, se)
+	last := s.closing && len(s.open) == 0
+	s.mu.Unlock()
+	duck.Disconnect(&se.c)
+	if last {
+		close(s.drained)
+	}
+}
+
+// interruptEvery repeats an interrupt, since DuckDB forgets one that comes before the statement has begun.
+const interruptEvery = 5 * time.Millisecond
+
+// guard interrupts the connection from the moment ctx ends until release is called.
+func (se *Session) guard(ctx context.Context) (release func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		t := time.NewTicker(interruptEvery)
+		defer t.Stop()
+		for {
+			duck.Interrupt(se.c)
+			select {
+			case <-done:
+				return
+			case <-t.C:
+			}
+		}
+	})
+	return func() {
+		close(done)
+		if !stop() {
+			<-ended
+		}
+	}
+}
+
+func (se *Session) failure(ctx context.Context, text string) error {
+	err := failure(ctx, text, se.from)
+	if fault.CodeOf(err) == fault.Cancelled && ctx.Err() == nil {
+		se.s.mu.Lock()
+		defer se.s.mu.Unlock()
+		if se.s.closing {
+			return errClosing()
+		}
+	}
+	return err
+}
+
+// exec runs one statement, or several when there are no args, and returns how many rows the last one changed.
+func (se *Session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if strings.IndexByte(sql, 0) >= 0 {
+		return 0, fault.New(fault.InvalidSQL, "", "%w", errNUL)
+	}
+	defer se.guard(ctx)()
+	var res duck.Result
+	defer duck.DestroyResult(&res)
+	if len(args) == 0 {
+		if duck.Query(se.c, sql, &res) == duck.StateError {
+			return 0, se.failure(ctx, duck.ResultError(&res))
+		}
+		return int64(duck.RowsChanged(&res)), nil
+	}
+	var st duck.PreparedStatement
+	defer duck.DestroyPrepare(&st)
+	if duck.Prepare(se.c, sql, &st) == duck.StateError {
+		return 0, se.failure(ctx, duck.PrepareError(st))
+	}
+	if err := bindOwn(st, args); err != nil {
+		return 0, err
+	}
+	if duck.ExecutePrepared(st, &res) == duck.StateError {
+		return 0, se.failure(ctx, duck.ResultError(&res))
+	}
+	return int64(duck.RowsChanged(&res)), nil
+}
+
+// bindOwn binds the arguments of Pintail's own statements. A zero time is NULL.
+func bindOwn(st duck.PreparedStatement, args []any) error {
+	for i, a := range args {
+		n := duck.IdxT(i + 1)
+		var state duck.State
+		switch a := a.(type) {
+		case nil:
+			state = duck.BindNull(st, n)
+		case string:
+			state = duck.BindVarchar(st, n, a)
+		case json.RawMessage:
+			if a == nil {
+				state = duck.BindNull(st, n)
+			} else {
+				state = duck.BindVarchar(st, n, string(a))
+			}
+		case []byte:
+			state = duck.BindBlob(st, n, a)
+		case bool:
+			state = duck.BindBoolean(st, n, a)
+		case int:
+			state = duck.BindInt64(st, n, int64(a))
+		case int64:
+			state = duck.BindInt64(st, n, a)
+		case float64:
+			state = duck.BindDouble(st, n, a)
+		case time.Time:
+			if a.IsZero() {
+				state = duck.BindNull(st, n)
+			} else {
+				state = duck.BindTimestampTZ(st, n, duck.NewTimestamp(a.UnixMicro()))
+			}
+		default:
+			return fmt.Errorf("argument %d: no binding for %T", i+1, a)
+		}
+		if state == duck.StateError {
+			return fmt.Errorf("argument %d (%T): the statement has no such parameter", i+1, a)
+		}
+	}
+	return nil
+}
+
+// query runs one of Pintail's own statements and hands each row to fn. Its columns are BIGINT, VARCHAR, BOOLEAN or DOUBLE.
+func (se *Session) query(ctx context.Context, sql string, args []any, fn func(r ownRow) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer se.guard(ctx)()
+	var st duck.PreparedStatement
+	defer duck.DestroyPrepare(&st)
+	if duck.Prepare(se.c, sql, &st) == duck.StateError {
+		return se.failure(ctx, duck.PrepareError(st))
+	}
+	if err := bindOwn(st, args); err != nil {
+		return err
+	}
+	var res duck.Result
+	defer duck.DestroyResult(&res)
+	if duck.ExecutePrepared(st, &res) == duck.StateError {
+		return se.failure(ctx, duck.ResultError(&res))
+	}
+	for {
+		c := duck.FetchChunk(res)
+		if c.Ptr == nil {
+			if text := duck.ResultError(&res); text != "" {
+				return se.failure(ctx, text)
+			}
+			return nil
+		}
+		n := int(duck.DataChunkGetSize(c))
+		for i := range n {
+			if err := fn(ownRow{c, i}); err != nil {
+				duck.DestroyDataChunk(&c)
+				return err
+			}
+		}
+		duck.DestroyDataChunk(&c)
+		if n == 0 {
+			return nil
+		}
+	}
+}
+
+// queryInt is query for one number; NULL is 0.
+func (se *Session) queryInt(ctx context.Context, sql string, args ...any) (n int64, err error) {
+	err = se.query(ctx, sql, args, func(r ownRow) error { n = r.int(0); return nil })
+	return n, err
+}
+
+// with runs fn on a connection for Pintail's own statements.
+func (s *Store) with(fn func(se *Session) error) error {
+	se, err := s.connect(own)
+	if err != nil {
+		return err
+	}
+	defer se.Close()
+	return fn(se)
+}

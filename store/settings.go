@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	duck "github.com/duckdb/duckdb-go-bindings"
+)
+
+// config holds what DuckDB must know before the file is opened.
+func (o *Options) config() [][2]string {
+	c := [][2]string{
+		// Row groups are then written as each thread fills them, side by side; the order of rows carries no meaning here.
+		{"preserve_insertion_order", "false"},
+		{"temp_directory", o.Path + ".tmp"},
+		// Everything on the path is linked in; nothing may be fetched or loaded later.
+		{"autoinstall_known_extensions", "false"},
+		{"autoload_known_extensions", "false"},
+		{"allow_community_extensions", "false"},
+		{"checkpoint_threshold", "64MiB"},
+	}
+	if o.MemoryLimit > 0 {
+		c = append(c, [2]string{"memory_limit", strconv.FormatInt(o.MemoryLimit, 10) + "B"})
+	}
+	if o.TempLimit > 0 {
+		c = append(c, [2]string{"max_temp_directory_size", strconv.FormatInt(o.TempLimit, 10) + "B"})
+	}
+	if o.Threads > 0 {
+		c = append(c, [2]string{"threads", strconv.Itoa(o.Threads)})
+	}
+	return c
+}
+
+// openInstance opens the file. A second instance of it in the process would drop the file's lock, so there is one; the
+// lock file, which is locked per opening and not per process, sees to that.
+func (o *Options) openInstance() (db duck.Database, err error) {
+	var cfg duck.Config
+	if duck.CreateConfig(&cfg) == duck.StateError {
+		return db, fmt.Errorf("DuckDB gave no configuration")
+	}
+	defer duck.DestroyConfig(&cfg)
+	for _, kv := range o.config() {
+		if duck.SetConfig(cfg, kv[0], kv[1]) == duck.StateError {
+			return db, fmt.Errorf("DuckDB refused the setting %s = %s", kv[0], kv[1])
+		}
+	}
+	var text string
+	if duck.OpenExt(o.Path, &db, cfg, &text) == duck.StateError {
+		return db, openFailure(o.Path, text)
+	}
+	return db, nil
+}
+
+// lockdown is run on the first connection: what readers' statements can reach is decided here, before there are any.
+// The file, its WAL and the temporary directory stay open to DuckDB itself.
+func lockdown(ctx context.Context, se *Session) error {
+	_, err := se.exec(ctx, strings.Join([]string{
+		"SET GLOBAL TimeZone = 'UTC'",
+		"ATTACH ':memory:' AS " + quote(stageCatalog),
+		"SET GLOBAL enable_external_access = false",
+		"SET GLOBAL allowed_configs = ['TimeZone']",
+		"SET GLOBAL lock_configuration = true",
+	}, "; "))
+	return err
+}

@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/internal/fault"
+)
+
+// Staged is a loaded and committed table that no reader sees yet.
+type Staged struct {
+	Rows int64
+
+	sql    string // as it is written in a statement
+	name   string
+	inFile bool
+	cols   []Column
+	gone   atomic.Bool // swapped in or dropped
+}
+
+// column finds a staged column by its name, which in DuckDB is the same in any case.
+func column(cols []Column, name string) (*Column, error) {
+	for i := range cols {
+		if strings.EqualFold(cols[i].Name, name) {
+			return &cols[i], nil
+		}
+	}
+	return nil, fault.New(fault.SchemaLost, "", "there is no column %q", name)
+}
+
+// Stage loads all rows of feed into a new table of its own, by as many threads at once as the feed has use for, and commits it. For a
+// swap the table lies in the file, where its row groups go as they fill; else in memory (which spills like any other), so
+// that rows to be merged are not written twice. The feed's own error is returned as it is, not as DuckDB tells it. Nothing is
+// left behind by a failed Stage, and all readers of the feed are closed when it returns.
+func (s *Store) Stage(ctx context.Context, target string, cols []Column, src change.Feed, forSwap bool) (*Staged, error) {
+	st := &Staged{name: fmt.Sprintf("%s%s_%d", stagePrefix, target, s.staged.Add(1)), inFile: forSwap, cols: cols}
+	st.sql = quote(stageCatalog) + ".main." + quote(st.name)
+	if forSwap {
+		st.sql = s.table(st.name)
+	}
+	// A feed's number cannot be guessed, so that no reader's statement can take rows out of a load.
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	id := int64(binary.LittleEndian.Uint64(b[:]) >> 1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f := &feed{ctx: ctx, cancel: cancel, src: src, cols: cols}
+	feeds.Store(id, f)
+	defer feeds.Delete(id)
+	err := s.with(func(se *Session) error {
+		_, err := se.exec(ctx, fmt.Sprintf("CREATE TABLE %s AS SELECT * FROM %s(%d)", st.sql, feedFunction, id))
+		f.end()
+		return err
+	})
+	if own := f.failure(); own != nil {
+		err = own
+	}
+	if err != nil {
+		return nil, doing(err, "load %s", target)
+	}
+	st.Rows = f.rows.Load()
+	return st, nil
+}
+
+// Discard drops a staging table; one that was swapped in or dropped before is left alone.
+func (s *Store) Discard(ctx context.Context, st *Staged) {
+	if st == nil || st.gone.Swap(true) {
+		return
+	}
+	err := s.with(func(se *Session) error {
+		_, err := se.exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS "+st.sql)
+		return err
+	})
+	if err != nil {
+		// It is invisible and swept at the next open.
+		s.log.Warn("could not drop a staging table", "table", st.name, "error", err)
+	}
+	if st.inFile {
+		s.reclaim.Store(true)
+	}
+}
+
+// Max is the largest value of a staged column in PostgreSQL's own text of it; infinite dates and timestamps are left out.
+// "" when there is none.
+func (s *Store) Max(ctx context.Context, st *Staged, column string) (string, error) {
+	return s.max(ctx, st.sql, column)
+}
+
+// MaxOf is Max of a table of the copy.
+func (s *Store) MaxOf(ctx context.Context, table, column string) (string, error) {
+	return s.max(ctx, s.table(table), column)
+}
+
+func (s *Store) max(ctx context.Context, table, column string) (text string, err error) {
+	c := quote(column)
+	err = s.with(func(se *Session) error {
+		var sqlType string
+		// The type of the table as it is, which the caller may know only from before a change of the source.
+		err := se.query(ctx, fmt.Sprintf("SELECT typeof(max(%s)) FROM (SELECT %s FROM %s LIMIT 0)", c, c, table), nil,
+			func(r ownRow) error { sqlType = r.text(0); return nil })
+		if err != nil {
+			return err
+		}
+		switch sqlType {
+		case "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
+			// The plain maximum is answered from statistics in part; a filtered one reads the column.
+			for _, where := range []string{"", " WHERE isfinite(" + c + ")"} {
+				number, again := "epoch_us(m)", false
+				if sqlType == "DATE" {
+					number = "(m - DATE '1970-01-01')::BIGINT"
+				}
+				err := se.query(ctx, fmt.Sprintf("SELECT m IS NULL, CASE WHEN isfinite(m) THEN %s END FROM (SELECT max(%s) AS m FROM %s%s)", number, c, table, where), nil, func(r ownRow) error {
+					switch {
+					case r.bool(0):
+					case r.null(1):
+						again = true
+					case sqlType == "DATE":
+						text = string(appendPGDate(nil, r.int(1)))
+					default:
+						text = string(appendPGTimestamp(nil, r.int(1), sqlType != "TIMESTAMP"))
+					}
+					return nil
+				})
+				if err != nil || !again {
+					return err
+				}
+			}
+			return nil
+		}
+		return se.query(ctx, fmt.Sprintf("SELECT max(%s)::VARCHAR FROM %s", c, table), nil, func(r ownRow) error { text = r.text(0); return nil })
+	})
+	return text, doing(err, "find the largest %s", column)
+}
+
+// CheckKey proves that the staged rows have no NULL in a key column and no key twice: fault.NullKey and fault.DuplicateKey
+// say how many, and name up to three.
+func (s *Store) CheckKey(ctx context.Context, st *Staged, key []string) error {
+	for _, k := range key {
+		if _, err := column(st.cols, k); err != nil {
+			return doing(err, "check the key")
+		}
+	}
+	names := strings.Join(key, ", ")
+	return s.with(func(se *Session) error {
+		nulls := make([]string, len(key))
+		for i, k := range key {
+			nulls[i] = quote(k) + " IS NULL"
+		}
+		n, err := se.queryInt(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s", st.sql, strings.Join(nulls, " OR ")))
+		if err != nil {
+			return doing(err, "check the key (%s)", names)
+		}
+		if n > 0 {
+			examples, err := se.examples(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT 3", texts(key), st.sql, strings.Join(nulls, " OR ")), len(key))
+			if err != nil {
+				return err
+			}
+			return fault.New(fault.NullKey, "a key must not be NULL: choose other key columns, or leave such rows out with where",
+				"key (%s) is NULL in %d of %d rows, such as %s", names, n, st.Rows, examples)
+		}
+		k := quoteAll(key, "")
+		twice := fmt.Sprintf("SELECT %s, count(*) AS _n FROM %s GROUP BY %s HAVING count(*) > 1", k, st.sql, k)
+		if n, err = se.queryInt(ctx, "SELECT count(*) FROM ("+twice+")"); err != nil {
+			return doing(err, "check the key (%s)", names)
+		}
+		if n > 0 {
+			examples, err := se.examples(ctx, fmt.Sprintf("SELECT %s FROM (%s) ORDER BY ALL LIMIT 3", texts(key), twice), len(key))
+			if err != nil {
+				return err
+			}
+			return fault.New(fault.DuplicateKey, "a key must be unique in what the query returns: add columns to it, or leave it out",
+				"key (%s) is there more than once for %d values, such as %s", names, n, examples)
+		}
+		return nil
+	})
+}
+
+// texts are the key's values as text, short enough for a message.
+func texts(key []string) string {
+	q := make([]string, len(key))
+	for i, k := range key {
+		q[i] = "left(" + quote(k) + "::VARCHAR, 100)"
+	}
+	return strings.Join(q, ", ")
+}
+
+func (se *Session) examples(ctx context.Context, sql string, cols int) (string, error) {
+	var rows []string
+	err := se.query(ctx, sql, nil, func(r ownRow) error {
+		row := make([]string, cols)
+		for i := range row {
+			if row[i] = r.text(i); r.null(i) {
+				row[i] = "NULL"
+			}
+		}
+		rows = append(rows, "("+strings.Join(row, ", ")+")")
+		return nil
+	})
+	return strings.Join(rows, ", "), err
+}

@@ -1,0 +1,265 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/internal/fault"
+)
+
+// Tx is one transaction: all that a run changes becomes visible in one moment or not at all. It ends with the function that
+// Commit called with it.
+type Tx struct {
+	s       *Store
+	se      *Session
+	ctx     context.Context
+	dropped bool // a table was dropped, whose space a checkpoint frees
+	runs    int64
+}
+
+const (
+	commitTries = 5
+	commitPause = 5 * time.Millisecond // before the second try; doubled for each further one
+	// checkpointLimit bounds the checkpoint after a swap, which only waits long when another checkpoint is at work.
+	checkpointLimit = 30 * time.Second
+)
+
+// Commit runs fn within a transaction and commits it; an error of fn rolls back. One Commit runs at a time. When DuckDB
+// finds a conflict with another transaction it is rolled back and fn is called again, so fn must not count on being called once.
+// After a dropped or swapped table the file's space is freed, unless an old reader still needs it; then by a later Commit.
+func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
+	select {
+	case s.writer <- struct{}{}:
+		defer func() { <-s.writer }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	pause := commitPause
+	for try := 1; ; try++ {
+		err := s.commitOnce(ctx, fn)
+		if err == nil {
+			break
+		}
+		if try == commitTries || !isConflict(err) {
+			return err
+		}
+		s.log.Debug("transaction conflict", "try", try, "error", err)
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if s.reclaim.Load() {
+		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointLimit)
+		defer cancel()
+		if err := s.Checkpoint(cctx); err != nil {
+			s.log.Debug("space is not freed yet", "error", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) error {
+	return s.with(func(se *Session) (err error) {
+		tx := &Tx{s: s, se: se, ctx: ctx}
+		if _, err := se.exec(ctx, "BEGIN TRANSACTION"); err != nil {
+			return err
+		}
+		committed := false
+		defer func() {
+			if !committed {
+				// Also after a panic of fn. A failed COMMIT has rolled back already.
+				_, _ = se.exec(context.WithoutCancel(ctx), "ROLLBACK")
+			}
+		}()
+		if err := fn(tx); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// Not interrupted any more: it takes milliseconds, and its outcome must be known.
+		if _, err := se.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+			return doing(err, "commit")
+		}
+		committed = true
+		if tx.dropped {
+			s.reclaim.Store(true)
+		}
+		if tx.runs > 0 {
+			s.pruneRuns(ctx, se, tx.runs)
+		}
+		return nil
+	})
+}
+
+// Exec runs one statement with bound arguments and returns how many rows it changed.
+func (tx *Tx) Exec(sql string, args ...any) (int64, error) {
+	return tx.se.exec(tx.ctx, sql, args...)
+}
+
+func (tx *Tx) kind(name string) (kind string, err error) {
+	err = tx.se.query(tx.ctx, `SELECT 'table' FROM duckdb_tables() WHERE database_name = $1 AND schema_name = 'main' AND lower(table_name) = lower($2)
+		UNION ALL SELECT 'view' FROM duckdb_views() WHERE database_name = $1 AND schema_name = 'main' AND lower(view_name) = lower($2)`,
+		[]any{tx.s.catalog, name}, func(r ownRow) error { kind = r.text(0); return nil })
+	return kind, err
+}
+
+// Swap makes the staged table the target, in place of a table or view of that name. Views over the target stay, and must be
+// made again in the same transaction when its columns have changed.
+func (tx *Tx) Swap(target string, st *Staged) error {
+	if !st.inFile || st.gone.Load() {
+		return fault.New(fault.Internal, "", "swap %s: the staged rows are not in the file", target)
+	}
+	kind, err := tx.kind(target)
+	if err != nil {
+		return doing(err, "swap %s", target)
+	}
+	switch kind {
+	case "table":
+		err = tx.DropTable(target)
+	case "view":
+		err = tx.DropView(target)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec("ALTER TABLE " + st.sql + " RENAME TO " + quote(target)); err != nil {
+		return doing(err, "swap %s", target)
+	}
+	return nil
+}
+
+// Rewrite replaces the rows from low on, for tables without a key: those of the target with column >= low, and with NULL in it when
+// orNull, are deleted, and the staged rows inserted. low is PostgreSQL's text; "" is no bound.
+func (tx *Tx) Rewrite(target string, st *Staged, column, low string, orNull bool, cols []Column) (deleted, inserted int64, err error) {
+	where, args, err := (&KeyRange{Column: column, Low: low, OrNull: orNull}).where(cols, "")
+	if err != nil {
+		return 0, 0, doing(err, "rewrite %s", target)
+	}
+	if deleted, err = tx.Exec("DELETE FROM "+tx.s.table(target)+" WHERE "+where, args...); err != nil {
+		return 0, 0, doing(err, "rewrite %s", target)
+	}
+	names := make([]string, len(cols))
+	for i := range cols {
+		names[i] = cols[i].Name
+	}
+	list := quoteAll(names, "")
+	if inserted, err = tx.Exec(fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s", tx.s.table(target), list, list, st.sql)); err != nil {
+		return 0, 0, doing(err, "rewrite %s", target)
+	}
+	return deleted, inserted, nil
+}
+
+// KeyRange restricts a delete: rows with Column >= Low and < High, bounds in PostgreSQL's text, "" for none; OrNull adds the
+// rows where Column is NULL. The zero KeyRange, and nil, are all rows.
+type KeyRange struct {
+	Column, Low, High string
+	OrNull            bool
+}
+
+func (r *KeyRange) where(cols []Column, prefix string) (sql string, args []any, err error) {
+	if r == nil || r.Column == "" {
+		return "TRUE", nil, nil
+	}
+	col, err := column(cols, r.Column)
+	if err != nil {
+		return "", nil, err
+	}
+	c := prefix + quote(r.Column)
+	var parts []string
+	for _, b := range []struct{ op, value string }{{">=", r.Low}, {"<", r.High}} {
+		if b.value != "" {
+			parts = append(parts, fmt.Sprintf("%s %s CAST(? AS %s)", c, b.op, col.Type.SQL))
+			args = append(args, duckText(&col.Type, b.value))
+		}
+	}
+	switch {
+	case len(parts) == 0 && r.OrNull:
+		return "TRUE", nil, nil
+	case len(parts) == 0:
+		return c + " IS NOT NULL", nil, nil
+	}
+	sql = "(" + strings.Join(parts, " AND ") + ")"
+	if r.OrNull {
+		sql = "(" + sql + " OR " + c + " IS NULL)"
+	}
+	return sql, args, nil
+}
+
+// duckText is PostgreSQL's text of a value as DuckDB reads it: they differ in where a date says that it is BC.
+func duckText(t *types.Type, s string) string {
+	switch t.Kind {
+	case types.Date, types.Timestamp, types.TimestampTZ:
+		if day, ok := strings.CutSuffix(s, " BC"); ok {
+			day, clock, ok := strings.Cut(day, " ")
+			if ok {
+				return day + " (BC) " + clock
+			}
+			return day + " (BC)"
+		}
+	}
+	return s
+}
+
+// DeleteMissing deletes the target's rows within r whose key is not among the staged rows, which need no other columns.
+func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r *KeyRange) (int64, error) {
+	where, args, err := r.where(st.cols, "t.")
+	if err != nil {
+		return 0, doing(err, "delete from %s", target)
+	}
+	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, onKey(key)), args...)
+	return n, doing(err, "delete from %s", target)
+}
+
+// View makes or replaces a view of the copy.
+func (tx *Tx) View(name, sql string) error {
+	_, err := tx.Exec("CREATE OR REPLACE VIEW " + tx.s.table(name) + " AS " + sql)
+	return doing(err, "make the view %s", name)
+}
+
+// DropView drops the view, if it is there.
+func (tx *Tx) DropView(name string) error {
+	_, err := tx.Exec("DROP VIEW IF EXISTS " + tx.s.table(name))
+	return doing(err, "drop the view %s", name)
+}
+
+// DropTable drops the table, if it is there.
+func (tx *Tx) DropTable(name string) error {
+	tx.dropped = true
+	_, err := tx.Exec("DROP TABLE IF EXISTS " + tx.s.table(name))
+	return doing(err, "drop the table %s", name)
+}
+
+// The changes of a table's columns are for a Commit of their own: together with deletes and inserts of the same table
+// DuckDB loses rows.
+
+// RenameColumn renames a column of target.
+func (tx *Tx) RenameColumn(target, old, name string) error {
+	return tx.alter(target, "RENAME COLUMN "+quote(old)+" TO "+quote(name))
+}
+
+// DropColumn drops a column of target.
+func (tx *Tx) DropColumn(target, name string) error {
+	return tx.alter(target, "DROP COLUMN "+quote(name))
+}
+
+// AddColumn adds a column, NULL in all rows.
+func (tx *Tx) AddColumn(target string, c Column) error {
+	return tx.alter(target, "ADD COLUMN "+quote(c.Name)+" "+c.Type.SQL)
+}
+
+// AlterType changes a column's type and casts its values; one that the new type cannot hold is an error.
+func (tx *Tx) AlterType(target string, c Column) error {
+	return tx.alter(target, "ALTER COLUMN "+quote(c.Name)+" SET DATA TYPE "+c.Type.SQL)
+}
+
+func (tx *Tx) alter(target, what string) error {
+	_, err := tx.Exec("ALTER TABLE " + tx.s.table(target) + " " + what)
+	return doing(err, "change the columns of %s", target)
+}
