@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +210,7 @@ func (s *Server) awaitReady(ctx context.Context, p *Bound) error {
 		}
 		select {
 		case <-p.Done:
-			return fmt.Errorf("the server ended at once: %v", p.Err())
+			return fmt.Errorf("the server ended at once: %w", cmp.Or(p.Err(), errors.New("exit status 0")))
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w", err)
 		case <-tick.C:
