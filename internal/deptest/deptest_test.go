@@ -37,7 +37,7 @@ func TestForbidden(t *testing.T) {
 	}{
 		{"serve/httpapi", module + "query", ""},
 		{"serve/httpapi", module + "access", ""},
-		{"serve/httpapi", module + "store", "protocol"},
+		{"serve/httpapi", module + "source", "protocol"},
 		{"query", module + "store", ""},
 		{"query", module + "access", ""},
 		{"query", module + "serve/httpapi", "whatever protocol"},
@@ -50,7 +50,7 @@ func TestForbidden(t *testing.T) {
 		{"cmd/pintail", module + "monitor", ""},
 		{"cmd/pintail", module + "internal/pgtest", "stays out"},
 		{"syncer", module + "source", ""},
-		{"syncer", module + "store", "small Store"},
+		{"syncer", module + "serve/httpapi", "who asked"},
 		{"syncer", module + "monitor", "registerer"},
 		{"source/postgres", module + "change/types", ""},
 		{"source/postgres", "github.com/jackc/pgx/v5", ""},

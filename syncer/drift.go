@@ -1,0 +1,169 @@
+package syncer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"context"
+
+	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/store"
+
+	"github.com/pintaildb/pintail/internal/fault"
+)
+
+// fingerprint is what is remembered of a column of the source, to notice when it changes.
+type fingerprint struct {
+	Name   string     `json:"name"`
+	Type   types.Type `json:"type"`
+	Table  uint32     `json:"table,omitempty"`
+	Attnum uint16     `json:"attnum,omitempty"`
+}
+
+func fingerprints(d *source.Description) []fingerprint {
+	fs := make([]fingerprint, len(d.Columns))
+	for i, c := range d.Columns {
+		fs[i] = fingerprint{c.Name, c.Type, c.Table, c.Attnum}
+	}
+	return fs
+}
+
+// drift is how the source's columns changed since the last run: steps that the table can follow in place, or the reason why
+// it has to be rebuilt.
+type drift struct {
+	rename  [][2]string // from, to
+	drop    []string
+	add     []string
+	widen   []string
+	rebuild string
+}
+
+func (d *drift) any() bool { return len(d.rename)+len(d.drop)+len(d.add)+len(d.widen) > 0 }
+
+// compare finds the steps from old to new. A column that was added is a reason to rebuild, since its values in old rows may
+// come from a default or an update that no watermark shows.
+func compare(old, now []fingerprint) drift {
+	var d drift
+	find := func(fs []fingerprint, match func(fingerprint) bool) *fingerprint {
+		if i := slices.IndexFunc(fs, match); i >= 0 {
+			return &fs[i]
+		}
+		return nil
+	}
+	gone := map[string]bool{}
+	for _, o := range old {
+		if find(now, func(n fingerprint) bool { return n.Name == o.Name }) == nil {
+			gone[o.Name] = true
+		}
+	}
+	for _, n := range now {
+		o := find(old, func(o fingerprint) bool { return o.Name == n.Name })
+		if o == nil {
+			// The same attribute of the same table under another name is a rename.
+			o = find(old, func(o fingerprint) bool {
+				return n.Table != 0 && o.Table == n.Table && o.Attnum == n.Attnum && gone[o.Name]
+			})
+			if o == nil {
+				d.rebuild = fmt.Sprintf("column %q was added in the source", n.Name)
+				return d
+			}
+			delete(gone, o.Name)
+			d.rename = append(d.rename, [2]string{o.Name, n.Name})
+		} else if o.Table == n.Table && o.Attnum != n.Attnum {
+			d.rebuild = fmt.Sprintf("column %q was dropped and made again in the source", n.Name)
+			return d
+		} else if o.Table != n.Table {
+			d.rebuild = fmt.Sprintf("column %q comes from another table than before", n.Name)
+			return d
+		}
+		switch {
+		case sameType(&o.Type, &n.Type):
+		case widens(&o.Type, &n.Type):
+			d.widen = append(d.widen, n.Name)
+		default:
+			d.rebuild = fmt.Sprintf("column %q changed its type from %s to %s", n.Name, o.Type.SQL, n.Type.SQL)
+			return d
+		}
+	}
+	for _, o := range old {
+		if gone[o.Name] {
+			d.drop = append(d.drop, o.Name)
+		}
+	}
+	return d
+}
+
+func sameType(a, b *types.Type) bool {
+	if (a.Elem == nil) != (b.Elem == nil) || a.Elem != nil && !sameType(a.Elem, b.Elem) {
+		return false
+	}
+	// A domain, enum or other type read as text stays text whatever its OID; a change between them changes no value's text.
+	return a.SQL == b.SQL && (a.OID == b.OID || a.Kind == types.Text)
+}
+
+// widens says whether every value of a is the same value of b, so that DuckDB's own conversion is exact.
+func widens(a, b *types.Type) bool {
+	integers := map[types.Kind]int{types.Int16: 1, types.Int32: 2, types.Int64: 3}
+	if x, y := integers[a.Kind], integers[b.Kind]; x > 0 && y > 0 {
+		return x < y
+	}
+	if isDecimal(a.Kind) && isDecimal(b.Kind) {
+		return b.Scale >= a.Scale && b.Width-b.Scale >= a.Width-a.Scale
+	}
+	return false
+}
+
+func isDecimal(k types.Kind) bool { return k >= types.Decimal16 && k <= types.Decimal128 }
+
+// follow changes the tables' columns as the source's changed. Each table's steps are committed before any row is written:
+// DuckDB cannot mix them with deletes and inserts in one transaction.
+func (s *Syncer) follow(ctx context.Context, parts []*part) error {
+	for _, p := range parts {
+		if p.full || !p.drift.any() {
+			continue
+		}
+		s.log.Info("the source's columns changed", "table", p.cfg.Target, "renamed", p.drift.rename, "dropped", p.drift.drop, "added", p.drift.add, "widened", p.drift.widen)
+		cols := p.columns()
+		column := func(name string) store.Column {
+			return cols[slices.IndexFunc(cols, func(c store.Column) bool { return c.Name == name })]
+		}
+		steps := []func(tx *store.Tx) error{}
+		for _, r := range p.drift.rename {
+			steps = append(steps, func(tx *store.Tx) error { return tx.RenameColumn(p.cfg.Target, r[0], r[1]) })
+		}
+		for _, c := range p.drift.drop {
+			steps = append(steps, func(tx *store.Tx) error { return tx.DropColumn(p.cfg.Target, c) })
+		}
+		for _, c := range p.drift.add {
+			steps = append(steps, func(tx *store.Tx) error { return tx.AddColumn(p.cfg.Target, column(c)) })
+		}
+		for _, c := range p.drift.widen {
+			steps = append(steps, func(tx *store.Tx) error { return tx.AlterType(p.cfg.Target, column(c)) })
+		}
+		// The fingerprint is saved with each step, so that a crash in between leaves a table that the next run understands:
+		// until the last step it is one that has to be rebuilt.
+		for _, step := range steps {
+			err := s.store.Commit(ctx, func(tx *store.Tx) error {
+				if err := step(tx); err != nil {
+					return err
+				}
+				return tx.SetWatermark(p.cfg.Target, nil)
+			})
+			if err != nil {
+				return fault.New(fault.ShapeMismatch, "", "table %s: following the source's columns: %w", p.cfg.Target, err)
+			}
+		}
+	}
+	return nil
+}
+
+// describeValue says in which column a value did not fit, by name.
+func describeValue(err error, d *source.Description) error {
+	var de *types.DecodeError
+	if errors.As(err, &de) && de.Column < len(d.Columns) {
+		return fmt.Errorf("column %s (%s): %w", d.Columns[de.Column].Name, d.Columns[de.Column].PGType, de.Err)
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/store"
+)
+
+// Verdict is what a comparison found, one per table. It is the `detail` of a verify or reconcile run.
+type Verdict struct {
+	Tables []TableVerdict `json:"tables"`
+	Equal  bool           `json:"equal"`
+}
+
+// TableVerdict compares one table with the source at one snapshot.
+type TableVerdict struct {
+	Table           string   `json:"table"`
+	SourceRows      int64    `json:"source_rows"`
+	CopyRows        int64    `json:"copy_rows"`
+	Ranges          int      `json:"ranges"`
+	DifferingRanges int      `json:"differing_ranges"`
+	Missing         int64    `json:"missing"` // in the source, not in the copy
+	Extra           int64    `json:"extra"`   // in the copy, not in the source
+	Changed         int64    `json:"changed"` // same key, other values
+	Doubled         int64    `json:"doubled"` // more often in the copy than in the source
+	Partial         bool     `json:"partial,omitempty"`
+	Samples         []Sample `json:"samples,omitempty"`
+	Repair          string   `json:"repair,omitempty"`
+}
+
+// Sample is one differing row.
+type Sample struct {
+	Kind    string            `json:"kind"` // missing | extra | changed | doubled
+	Key     string            `json:"key"`
+	Columns []string          `json:"columns,omitempty"` // that differ
+	Source  map[string]string `json:"source,omitempty"`
+	Copy    map[string]string `json:"copy,omitempty"`
+}
+
+func (t *TableVerdict) equal() bool { return t.DifferingRanges == 0 }
+
+// String is the verdict in one line.
+func (t *TableVerdict) String() string {
+	if t.equal() {
+		return fmt.Sprintf("%s: equal, %d rows in %d ranges", t.Table, t.CopyRows, t.Ranges)
+	}
+	return fmt.Sprintf("%s: %d missing, %d extra, %d changed, %d doubled (source %d rows, copy %d rows, %d of %d ranges differ)",
+		t.Table, t.Missing, t.Extra, t.Changed, t.Doubled, t.SourceRows, t.CopyRows, t.DifferingRanges, t.Ranges)
+}
+
+// verifyTask compares a dataset's tables with the source. Tables with an incremental column are first brought to the very
+// snapshot that they are compared at, so that what the source did since the last run is no difference; the others are
+// compared as they stand.
+func (s *Syncer) verifyTask(repair bool) task {
+	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
+		return s.retry(ctx, d, a, func() error { return s.verify(ctx, d, src, a, repair) })
+	}
+}
+
+func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Source, a *active, repair bool) error {
+	states, err := s.store.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	synced := map[string]bool{}
+	for _, t := range states {
+		synced[t.Target] = !t.LastSync.IsZero()
+	}
+	for _, p := range d.Parts {
+		if !synced[p.Target] {
+			return fault.New(fault.Unavailable, "run `pintail sync "+d.Name+"` first", "verify %s: table %s has not been synced yet", d.Name, p.Target)
+		}
+	}
+	snap, err := src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: d.QueryTimeout})
+	if err != nil {
+		return fault.Wrap(err, "verify %s", d.Name)
+	}
+	defer func() { _ = snap.Close() }()
+
+	incremental := *d
+	incremental.Parts = nil
+	for _, p := range d.Parts {
+		if p.IncrementalColumn != "" {
+			incremental.Parts = append(incremental.Parts, p)
+		}
+	}
+	kind := a.run.Kind
+	if len(incremental.Parts) == len(d.Parts) {
+		if _, err := s.catchUp(ctx, snap, d, a, nil); err != nil {
+			return fault.Wrap(err, "verify %s: catching up", d.Name)
+		}
+	} else if len(incremental.Parts) > 0 {
+		incremental.ViewName = "" // made of all parts
+		if _, err := s.catchUp(ctx, snap, &incremental, a, nil); err != nil {
+			return fault.Wrap(err, "verify %s: catching up", d.Name)
+		}
+	}
+	s.note(a, func(r *store.Run) { r.Kind = kind })
+
+	verdict := Verdict{Equal: true}
+	parts, err := s.plan(ctx, snap, d, nil)
+	if err != nil {
+		return fault.Wrap(err, "verify %s", d.Name)
+	}
+	s.note(a, func(*store.Run) {
+		a.guess = a.progress.Rows.Load()
+		for _, p := range parts {
+			a.guess += p.state.Rows
+		}
+	})
+	rebuild := map[string]string{}
+	for _, p := range parts {
+		c := newComparison(s.store, snap, p, s.cfg.DuckDB.SyncWorkers, &a.progress)
+		t, err := c.run(ctx)
+		if err != nil {
+			return fault.Wrap(err, "verify %s: table %s", d.Name, p.cfg.Target)
+		}
+		if !t.equal() && repair {
+			if t.Repair, err = s.repair(ctx, c, t, rebuild); err != nil {
+				return fault.Wrap(err, "reconcile %s: table %s", d.Name, p.cfg.Target)
+			}
+		}
+		verdict.Equal = verdict.Equal && (t.equal() || repair)
+		verdict.Tables = append(verdict.Tables, *t)
+		s.log.Info("compared with the source", "dataset", d.Name, "run", a.run.ID, "table", t.Table, "result", t.String(), "repair", t.Repair)
+	}
+	if len(rebuild) > 0 {
+		if _, err := s.catchUp(ctx, snap, d, a, rebuild); err != nil {
+			return fault.Wrap(err, "reconcile %s: rebuilding", d.Name)
+		}
+		s.note(a, func(r *store.Run) { r.Kind = kind })
+	}
+	if repair {
+		if err := s.afterwards(ctx, d, parts); err != nil {
+			return err
+		}
+	}
+	s.note(a, func(r *store.Run) {
+		r.Detail = toJSON(verdict)
+		if verdict.Equal {
+			r.State, r.Progress = StateReady, 1
+		}
+	})
+	if !verdict.Equal {
+		text := ""
+		for _, t := range verdict.Tables {
+			if !t.equal() {
+				text += "; " + t.String()
+			}
+		}
+		return fault.New(fault.Differences, "`pintail sync "+d.Name+" --full` rebuilds it; `reconcile:` in the configuration repairs on a schedule",
+			"verify %s: the copy differs from the source%s", d.Name, text)
+	}
+	return s.store.SaveRun(ctx, s.live(a).Run)
+}
+
+// repairRangesMax is how many ranges are mended one by one; with more, the table is read again as a whole.
+const repairRangesMax = 32
+
+// repair mends the differing ranges of a table at the comparison's snapshot: their rows are read again, merged by key, and
+// what the source does not have is deleted. Tables without a key whose order both sides share are marked for a rebuild.
+func (s *Syncer) repair(ctx context.Context, c *comparison, t *TableVerdict, rebuild map[string]string) (string, error) {
+	ranges, ok := c.differing()
+	if !ok || len(ranges) > repairRangesMax || len(c.part.key) == 0 {
+		rebuild[t.Table] = "reconcile found differences: " + t.String()
+		return "rebuilt", nil
+	}
+	for _, r := range ranges {
+		feed, err := c.snap.Read(ctx, c.part.desc, r, c.workers, c.progress)
+		if err != nil {
+			return "", err
+		}
+		st, err := s.store.Stage(ctx, t.Table, c.part.columns(), feed, false)
+		if err != nil {
+			return "", err
+		}
+		defer s.store.Discard(context.WithoutCancel(ctx), st)
+		if err := s.store.CheckKey(ctx, st, c.part.key); err != nil {
+			return "", err
+		}
+		err = s.store.Commit(ctx, func(tx *store.Tx) error {
+			ins, upd, err := tx.Merge(t.Table, st, c.part.key, c.part.columns())
+			if err != nil {
+				return err
+			}
+			del, err := tx.DeleteMissing(t.Table, st, c.part.key, &store.KeyRange{Column: r.Column, Low: r.Low, High: r.High})
+			if err != nil {
+				return err
+			}
+			c.part.inserted, c.part.updated, c.part.deleted = c.part.inserted+ins, c.part.updated+upd, c.part.deleted+del
+			state := c.part.state
+			state.Rows += c.part.inserted - c.part.deleted
+			return tx.SaveTable(state)
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	p := c.part
+	return fmt.Sprintf("%d inserted, %d updated, %d deleted in %d ranges", p.inserted, p.updated, p.deleted, len(ranges)), nil
+}
