@@ -14,6 +14,7 @@ import (
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/step"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/store"
 )
@@ -182,9 +183,11 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 			}
 		}
 	})
+	step.Reached(step.Planned)
 	if err := s.load(ctx, snap, d, a, parts); err != nil {
 		return nil, err
 	}
+	step.Reached(step.Staged)
 	for _, p := range parts {
 		if err := s.settle(ctx, p); err != nil {
 			return nil, fault.Wrap(err, "table %s", p.cfg.Target)
@@ -193,6 +196,7 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 	if err := s.follow(ctx, parts); err != nil {
 		return nil, err
 	}
+	step.Reached(step.Followed)
 	return parts, s.commit(ctx, snap, d, a, parts)
 }
 
@@ -367,11 +371,22 @@ func (s *Syncer) stage(ctx context.Context, snap source.Snapshot, a *active, p *
 	if err != nil {
 		return err
 	}
-	p.staged, err = s.store.Stage(ctx, p.cfg.Target, p.columns(), feed, p.full)
+	p.staged, err = s.store.Stage(ctx, p.cfg.Target, p.columns(), stepping{feed}, p.full)
 	if errors.Is(err, change.ErrOutOfRange) {
 		p.outOfRange, err = describeValue(err, p.desc), nil
 	}
 	return err
+}
+
+// stepping marks the moment at which a load has its first rows.
+type stepping struct{ change.Feed }
+
+func (f stepping) Next(ctx context.Context) (change.Reader, error) {
+	r, err := f.Feed.Next(ctx)
+	if err == nil {
+		step.Reached(step.Loading)
+	}
+	return r, err
 }
 
 // settle checks the staged rows and computes the watermark that goes with them.
@@ -422,6 +437,7 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 		if err := s.view(tx, d, parts); err != nil {
 			return err
 		}
+		step.Reached(step.Applied)
 		now := time.Now().UTC()
 		run.RowsWritten = 0
 		for _, p := range parts {
@@ -439,6 +455,7 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 	if err != nil {
 		return err
 	}
+	step.Reached(step.Committed)
 	s.note(a, func(r *store.Run) { *r = run })
 	s.mu.Lock()
 	if len(parts) == len(d.Parts) {
@@ -509,5 +526,6 @@ func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*par
 			s.log.Warn("the space of replaced tables could not be given back yet", "dataset", d.Name, "error", err)
 		}
 	}
+	step.Reached(step.Reclaimed)
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/step"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/store"
 )
@@ -269,6 +270,7 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 	defer s.end(a)
 	log := s.log.With("dataset", d.Name, "run", a.run.ID, "kind", a.run.Kind)
 	err := s.store.SaveRun(ctx, a.run)
+	step.Reached(step.Recorded)
 	if err == nil {
 		err = t(ctx, d, src, a)
 	}
