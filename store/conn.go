@@ -14,9 +14,10 @@ import (
 
 // Session is a connection of its own. One goroutine uses it, for one statement or one stream of rows at a time.
 type Session struct {
-	s    *Store
-	c    duck.Connection
-	from origin
+	s     *Store
+	c     duck.Connection
+	from  origin
+	stmts []*Stmt // prepared and perhaps still open
 }
 
 // connect costs about 50 µs, so a connection is made for each piece of work and none is kept.
@@ -38,8 +39,12 @@ func errClosing() error {
 	return fault.New(fault.Unavailable, "", "the store is closed or closing")
 }
 
-// Close ends the session; an open transaction is rolled back. Statements and Rows of it must be closed before.
+// Close closes the session with its statements and rows; an open transaction is rolled back. It may be called twice.
 func (se *Session) Close() {
+	for _, st := range se.stmts {
+		st.Close()
+	}
+	se.stmts = nil
 	s := se.s
 	s.mu.Lock()
 	if _, ok := s.open[se]; !ok {

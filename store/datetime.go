@@ -1,8 +1,10 @@
 package store
 
-import "strconv"
+import (
+	"strconv"
 
-const microsPerDay = 24 * 60 * 60 * 1000000
+	"github.com/pintaildb/pintail/change"
+)
 
 // civil turns days since 1970-01-01 into a date of the proleptic Gregorian calendar; year 0 is 1 BC. It holds for all of
 // int32, unlike package time.
@@ -47,15 +49,15 @@ func appendDay(dst []byte, days int64) (_ []byte, bc bool) {
 }
 
 // appendClock appends HH:MM:SS and the fraction of a second, without its trailing zeros. unit is how many parts a second has.
-func appendClock(dst []byte, t, unit int64) []byte {
-	s := t / unit
+func appendClock(dst []byte, t, unit uint64) []byte {
+	s := int64(t / unit)
 	dst = append(appendPadded(dst, s/3600, 2), ':')
 	dst = append(appendPadded(dst, s/60%60, 2), ':')
 	dst = appendPadded(dst, s%60, 2)
 	if f := t % unit; f != 0 {
 		dst = append(dst, '.')
-		width := len(strconv.FormatInt(unit, 10)) - 1
-		dst = appendPadded(dst, f, width)
+		width := len(strconv.FormatUint(unit, 10)) - 1
+		dst = appendPadded(dst, int64(f), width)
 		for dst[len(dst)-1] == '0' {
 			dst = dst[:len(dst)-1]
 		}
@@ -74,17 +76,82 @@ func appendPGDate(dst []byte, days int64) []byte {
 
 // appendPGTimestamp appends microseconds since 1970 as PostgreSQL prints a timestamp, or a timestamptz in UTC.
 func appendPGTimestamp(dst []byte, us int64, zone bool) []byte {
-	days, rest := us/microsPerDay, us%microsPerDay
+	z := ""
+	if zone {
+		z = "+00"
+	}
+	return appendTimestamp(dst, us, 1e6, ' ', z)
+}
+
+// appendTimestamp appends t / unit seconds since 1970: the day, sep, the time, zone, and BC if so.
+func appendTimestamp(dst []byte, t, unit int64, sep byte, zone string) []byte {
+	perDay := 86400 * unit
+	days, rest := t/perDay, t%perDay
 	if rest < 0 {
-		days, rest = days-1, rest+microsPerDay
+		days, rest = days-1, rest+perDay
 	}
 	dst, bc := appendDay(dst, days)
-	dst = appendClock(append(dst, ' '), rest, 1000000)
-	if zone {
-		dst = append(dst, "+00"...)
-	}
+	dst = append(appendClock(append(dst, sep), uint64(rest), uint64(unit)), zone...)
 	if bc {
 		dst = append(dst, " BC"...)
 	}
 	return dst
+}
+
+// appendTimeTZ reads DuckDB's TIMETZ, microseconds above 24 bits of offset, and prints it as PostgreSQL does.
+func appendTimeTZ(dst []byte, x uint64) []byte {
+	const maxOffset = 16*60*60 - 1
+	dst = appendClock(dst, x>>24, 1e6)
+	east := maxOffset - int64(x&0xffffff)
+	sign := byte('+')
+	if east < 0 {
+		sign, east = '-', -east
+	}
+	dst = appendPadded(append(dst, sign), east/3600, 2)
+	if east%3600 != 0 {
+		dst = appendPadded(append(dst, ':'), east/60%60, 2)
+	}
+	if east%60 != 0 {
+		dst = appendPadded(append(dst, ':'), east%60, 2)
+	}
+	return dst
+}
+
+// appendInterval prints an interval as PostgreSQL does in IntervalStyle postgres.
+func appendInterval(dst []byte, i *change.Interval) []byte {
+	at, after := len(dst), false // after: the part before was negative, so that a positive one says so
+	part := func(n int64, unit string) {
+		if n == 0 {
+			return
+		}
+		if len(dst) > at {
+			dst = append(dst, ' ')
+		}
+		if after && n > 0 {
+			dst = append(dst, '+')
+		}
+		dst = append(strconv.AppendInt(dst, n, 10), ' ')
+		dst = append(dst, unit...)
+		if n != 1 {
+			dst = append(dst, 's')
+		}
+		after = n < 0
+	}
+	part(int64(i.Months/12), "year")
+	part(int64(i.Months%12), "mon")
+	part(int64(i.Days), "day")
+	if i.Micros == 0 && len(dst) > at {
+		return dst
+	}
+	if len(dst) > at {
+		dst = append(dst, ' ')
+	}
+	us := uint64(i.Micros)
+	switch {
+	case i.Micros < 0:
+		dst, us = append(dst, '-'), -us
+	case after:
+		dst = append(dst, '+')
+	}
+	return appendClock(dst, us, 1e6)
 }

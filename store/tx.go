@@ -138,11 +138,11 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 // Rewrite replaces the rows from low on, for tables without a key: those of the target with column >= low, and with NULL in it when
 // orNull, are deleted, and the staged rows inserted. low is PostgreSQL's text; "" is no bound.
 func (tx *Tx) Rewrite(target string, st *Staged, column, low string, orNull bool, cols []Column) (deleted, inserted int64, err error) {
-	where, args, err := (&KeyRange{Column: column, Low: low, OrNull: orNull}).where(cols, "")
+	where, err := KeyRange{Column: column, Low: low, OrNull: orNull}.where(cols)
 	if err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
-	if deleted, err = tx.Exec("DELETE FROM "+tx.s.table(target)+" WHERE "+where, args...); err != nil {
+	if deleted, err = tx.Exec("DELETE FROM " + tx.s.table(target) + " WHERE " + where); err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
 	names := make([]string, len(cols))
@@ -156,40 +156,49 @@ func (tx *Tx) Rewrite(target string, st *Staged, column, low string, orNull bool
 	return deleted, inserted, nil
 }
 
-// KeyRange restricts a delete: rows with Column >= Low and < High, bounds in PostgreSQL's text, "" for none; OrNull adds the
-// rows where Column is NULL. The zero KeyRange, and nil, are all rows.
+// KeyRange restricts a read or delete: rows with Column >= Low and < High, bounds in PostgreSQL's text, "" for none; OrNull adds
+// the rows where Column is NULL. The zero KeyRange is all rows.
 type KeyRange struct {
 	Column, Low, High string
 	OrNull            bool
 }
 
-func (r *KeyRange) where(cols []Column, prefix string) (sql string, args []any, err error) {
-	if r == nil || r.Column == "" {
-		return "TRUE", nil, nil
+// RangeCondition is the SQL condition of r, whose column has type t; "" when it is all rows.
+func RangeCondition(r KeyRange, t types.Type) string {
+	if r.Column == "" {
+		return ""
 	}
-	col, err := column(cols, r.Column)
-	if err != nil {
-		return "", nil, err
-	}
-	c := prefix + quote(r.Column)
+	c := quote(r.Column)
 	var parts []string
 	for _, b := range []struct{ op, value string }{{">=", r.Low}, {"<", r.High}} {
 		if b.value != "" {
-			parts = append(parts, fmt.Sprintf("%s %s CAST(? AS %s)", c, b.op, col.Type.SQL))
-			args = append(args, duckText(&col.Type, b.value))
+			parts = append(parts, fmt.Sprintf("%s %s CAST(%s AS %s)", c, b.op, literal(duckText(&t, b.value)), t.SQL))
 		}
 	}
-	switch {
+	switch sql := "(" + strings.Join(parts, " AND ") + ")"; {
 	case len(parts) == 0 && r.OrNull:
-		return "TRUE", nil, nil
+		return ""
 	case len(parts) == 0:
-		return c + " IS NOT NULL", nil, nil
+		return c + " IS NOT NULL"
+	case r.OrNull:
+		return "(" + sql + " OR " + c + " IS NULL)"
+	default:
+		return sql
 	}
-	sql = "(" + strings.Join(parts, " AND ") + ")"
-	if r.OrNull {
-		sql = "(" + sql + " OR " + c + " IS NULL)"
+}
+
+func (r KeyRange) where(cols []Column) (string, error) {
+	if r.Column == "" {
+		return "TRUE", nil
 	}
-	return sql, args, nil
+	col, err := column(cols, r.Column)
+	if err != nil {
+		return "", err
+	}
+	if sql := RangeCondition(r, col.Type); sql != "" {
+		return sql, nil
+	}
+	return "TRUE", nil
 }
 
 // duckText is PostgreSQL's text of a value as DuckDB reads it: they differ in where a date says that it is BC.
@@ -208,12 +217,12 @@ func duckText(t *types.Type, s string) string {
 }
 
 // DeleteMissing deletes the target's rows within r whose key is not among the staged rows, which need no other columns.
-func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r *KeyRange) (int64, error) {
-	where, args, err := r.where(st.cols, "t.")
+func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange) (int64, error) {
+	where, err := r.where(st.cols)
 	if err != nil {
 		return 0, doing(err, "delete from %s", target)
 	}
-	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, onKey(key)), args...)
+	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, onKey(key)))
 	return n, doing(err, "delete from %s", target)
 }
 
