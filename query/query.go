@@ -1,0 +1,333 @@
+// Package query is the one way to run a reader's SQL: the statement gate, admission, the limits of the reader's role,
+// streaming, the list of what runs, and its log. Every protocol goes through Core.Run; nothing here writes.
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/store"
+)
+
+// Options of a Core; zero values are the defaults named.
+type Options struct {
+	Concurrency int           // statements that run at once; 8
+	Queue       int           // statements that wait at most; 64
+	Wait        time.Duration // that a statement waits at most; 30 s
+	Slow        time.Duration // above it a statement is logged as a warning; 10 s
+	Log         *slog.Logger
+	Registerer  prometheus.Registerer // nil: no metrics
+}
+
+// Core runs statements. Its methods may be called from any goroutine.
+type Core struct {
+	store     *store.Store
+	access    *access.Access
+	admission *admission
+	opts      Options
+	log       *slog.Logger
+	metrics   *metrics
+
+	mu   sync.Mutex
+	open map[string]*Result
+}
+
+// New makes a Core over an open store.
+func New(st *store.Store, acc *access.Access, o Options) *Core {
+	if o.Concurrency <= 0 {
+		o.Concurrency = 8
+	}
+	if o.Queue <= 0 {
+		o.Queue = 64
+	}
+	if o.Wait <= 0 {
+		o.Wait = 30 * time.Second
+	}
+	if o.Slow <= 0 {
+		o.Slow = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Core{store: st, access: acc, admission: newAdmission(o.Concurrency, o.Queue), opts: o, log: o.Log, open: map[string]*Result{}}
+	c.metrics = newMetrics(o.Registerer, c.admission)
+	return c
+}
+
+// Request is one statement.
+type Request struct {
+	SQL      string
+	Params   []any          // for $1, $2 or ?; values as JSON gives them: nil, bool, int64, float64, json.Number, string, []any
+	Named    map[string]any // for $name
+	Limit    int64          // rows at most; 0 is only the role's limit
+	Deadline time.Duration  // from now to the last row, waiting included; 0 is only the role's limit
+}
+
+// Result is a statement under way. One goroutine uses it, and must Close it.
+type Result struct {
+	id       string
+	core     *Core
+	who      access.Principal
+	sql      string
+	limits   access.Limits
+	rowsMax  int64 // 0: none
+	arrived  time.Time
+	started  atomic.Int64 // Unix nanoseconds; 0 while it waits
+	rows     atomic.Int64
+	bytes    atomic.Int64
+	datasets []string
+
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	timers   []*time.Timer
+	admitted bool
+	session  *store.Session
+	stream   *store.Rows
+	columns  []store.ResultColumn
+
+	truncated bool
+	ended     bool // the stream has given its last row
+	closed    bool
+	err       error
+}
+
+// Run gates, admits and starts a statement of p. The returned Result streams: its first chunk is there before the last
+// is computed. When ctx ends, so does the statement. Errors: what the gate says (fault.InvalidSQL, fault.Forbidden),
+// fault.Unavailable when too many wait, fault.Limit, fault.Cancelled, and what DuckDB says of the statement.
+func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Result, error) {
+	r := &Result{id: uuid.Must(uuid.NewV7()).String(), core: c, who: p, sql: req.SQL, limits: c.access.Limits(p), arrived: time.Now()}
+	r.rowsMax = req.Limit
+	if r.limits.Rows > 0 && (r.rowsMax == 0 || r.rowsMax > r.limits.Rows) {
+		r.rowsMax = r.limits.Rows
+	}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	if req.Deadline > 0 {
+		r.cancelAfter(req.Deadline, fault.New(fault.Limit, "give it a later deadline, or ask for less", "the statement did not end within its deadline of %s", req.Deadline))
+	}
+	c.mu.Lock()
+	c.open[r.id] = r
+	c.mu.Unlock()
+	if err := r.start(req); err != nil {
+		r.err = r.reason(err)
+		r.Close()
+		return nil, r.err
+	}
+	return r, nil
+}
+
+func (r *Result) start(req Request) error {
+	c := r.core
+	wait := r.cancelAfter(c.opts.Wait, fault.New(fault.Unavailable, "try again shortly", "the statement waited %s for others to end", c.opts.Wait))
+	if err := c.admission.acquire(r.ctx, r.who.Role, r.limits.Concurrency); err != nil {
+		return err
+	}
+	r.admitted = true
+	wait.Stop()
+	r.started.Store(time.Now().UnixNano())
+	if r.limits.Time > 0 {
+		r.cancelAfter(r.limits.Time, fault.New(fault.Limit, "ask for less; the role's limits: time says how long", "the statement ran longer than role %q may: %s", r.who.Role, r.limits.Time))
+	}
+	c.log.LogAttrs(r.ctx, slog.LevelDebug, "query started", r.attrs()...)
+
+	var err error
+	if r.session, err = c.store.Session(r.ctx); err != nil {
+		return err
+	}
+	gated, err := c.access.Gate(r.ctx, r.who, req.SQL, r.session)
+	if err != nil {
+		return err
+	}
+	r.datasets = gated.Datasets
+	stmt, err := r.session.Prepare(r.ctx, gated.SQL)
+	if err != nil {
+		return err
+	}
+	if r.stream, err = stmt.Query(r.ctx, req.Params, req.Named); err != nil {
+		return err
+	}
+	r.columns = r.stream.Columns()
+	return nil
+}
+
+func (r *Result) cancelAfter(d time.Duration, cause error) *time.Timer {
+	t := time.AfterFunc(d, func() { r.cancel(cause) })
+	r.timers = append(r.timers, t)
+	return t
+}
+
+// reason prefers why the statement was stopped to what DuckDB says about being stopped.
+func (r *Result) reason(err error) error {
+	if r.ctx.Err() == nil {
+		return err
+	}
+	cause := context.Cause(r.ctx)
+	if errors.Is(cause, context.Canceled) {
+		return fault.New(fault.Cancelled, "", "the statement was cancelled: %w", cause)
+	}
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return fault.New(fault.Limit, "", "the statement ran into its deadline: %w", cause)
+	}
+	return cause
+}
+
+// ID names the statement in lists and logs.
+func (r *Result) ID() string { return r.id }
+
+// Columns of the result.
+func (r *Result) Columns() []store.ResultColumn { return r.columns }
+
+// Datasets that the statement reads, sorted.
+func (r *Result) Datasets() []string { return r.datasets }
+
+// Truncated says, once Next has returned no chunk, that the row limit cut rows off.
+func (r *Result) Truncated() bool { return r.truncated }
+
+// Rows handed out so far.
+func (r *Result) Rows() int64 { return r.rows.Load() }
+
+// Elapsed is the time since the statement arrived.
+func (r *Result) Elapsed() time.Duration { return time.Since(r.arrived) }
+
+// Next gives the next rows: the first n of chunk, which is valid until the next call. A nil chunk is the end.
+func (r *Result) Next() (chunk *store.ResultChunk, n int, err error) {
+	for !r.ended && r.err == nil {
+		chunk, err := r.stream.Next()
+		switch {
+		case err != nil:
+			r.err = r.reason(err)
+		case chunk == nil:
+			r.ended = true
+		case chunk.Len() == 0:
+		default:
+			have := r.rows.Load()
+			n := chunk.Len()
+			if r.rowsMax > 0 && have+int64(n) > r.rowsMax {
+				n = int(r.rowsMax - have)
+				r.truncated, r.ended = true, true
+			}
+			if n > 0 {
+				r.rows.Add(int64(n))
+				return chunk, n, nil
+			}
+		}
+	}
+	return nil, 0, r.err
+}
+
+// Sent counts bytes of the answer, as the protocol encodes it, against the role's limit: fault.Limit beyond it.
+func (r *Result) Sent(n int) error {
+	total := r.bytes.Add(int64(n))
+	if r.limits.ResultBytes > 0 && total > r.limits.ResultBytes && r.err == nil {
+		r.err = fault.New(fault.Limit, "ask for fewer rows or columns", "the answer has more bytes than role %q may have: %d", r.who.Role, r.limits.ResultBytes)
+		r.cancel(r.err)
+	}
+	return r.err
+}
+
+// Close ends the statement, which need not have given all its rows, and frees its slot. It may be called twice.
+func (r *Result) Close() {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	for _, t := range r.timers {
+		t.Stop()
+	}
+	r.cancel(nil)
+	if r.stream != nil {
+		r.stream.Close()
+	}
+	if r.session != nil {
+		r.session.Close()
+	}
+	c := r.core
+	if r.admitted {
+		c.admission.release(r.who.Role)
+	}
+	c.mu.Lock()
+	delete(c.open, r.id)
+	c.mu.Unlock()
+	r.report()
+}
+
+// report writes the end into log and metrics.
+func (r *Result) report() {
+	elapsed := r.Elapsed()
+	r.core.metrics.ended(r.err, r.admitted, elapsed, r.rows.Load(), r.bytes.Load())
+	level, msg := slog.LevelDebug, "query ended"
+	if elapsed > r.core.opts.Slow {
+		level, msg = slog.LevelWarn, "slow query"
+	}
+	if fault.CodeOf(r.err) == fault.Internal {
+		level, msg = slog.LevelError, "query failed"
+	}
+	attrs := append(r.attrs(), slog.Duration("elapsed", elapsed), slog.Int64("rows", r.rows.Load()), slog.Int64("bytes", r.bytes.Load()))
+	if r.err != nil {
+		attrs = append(attrs, slog.String("code", string(fault.CodeOf(r.err))), slog.String("error", r.err.Error()))
+	}
+	r.core.log.LogAttrs(context.Background(), level, msg, attrs...)
+}
+
+// attrs never hold parameters: they are the reader's data.
+func (r *Result) attrs() []slog.Attr {
+	return []slog.Attr{slog.String("query", r.id), slog.String("user", r.who.User), slog.String("role", r.who.Role), slog.String("sql", shorten(r.sql))}
+}
+
+const sqlBytesShown = 2000
+
+// shorten cuts a statement for logs and lists.
+func shorten(sql string) string {
+	if len(sql) <= sqlBytesShown {
+		return sql
+	}
+	n := sqlBytesShown
+	for n > 0 && !utf8.RuneStart(sql[n]) {
+		n--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", sql[:n], len(sql))
+}
+
+// Running is a statement that waits or runs.
+type Running struct {
+	ID, User, Role, SQL string
+	Waiting             bool
+	Since               time.Time // of its arrival
+	Rows, Bytes         int64     // handed out so far
+}
+
+// List is what waits and runs, oldest first.
+func (c *Core) List() []Running {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Running, 0, len(c.open))
+	for _, r := range c.open {
+		out = append(out, Running{ID: r.id, User: r.who.User, Role: r.who.Role, SQL: shorten(r.sql), Waiting: r.started.Load() == 0,
+			Since: r.arrived, Rows: r.rows.Load(), Bytes: r.bytes.Load()})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// Kill interrupts the statement; by is named to its reader. fault.NotFound when it has ended already.
+func (c *Core) Kill(id, by string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.open[id]
+	if r == nil {
+		return fault.New(fault.NotFound, "it may have ended; list what runs", "there is no statement %q under way", id)
+	}
+	r.cancel(fault.New(fault.Cancelled, "", "the statement was killed by %s", by))
+	return nil
+}
