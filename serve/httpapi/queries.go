@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/pintaildb/pintail/internal/fault"
+)
+
+// Query is a statement that waits or runs.
+type Query struct {
+	ID        string    `json:"id"`
+	User      string    `json:"user"`
+	Role      string    `json:"role"`
+	SQL       string    `json:"sql" doc:"Cut after 2,000 bytes."`
+	State     string    `json:"state" enum:"waiting,running"`
+	StartedAt time.Time `json:"started_at" doc:"When it arrived."`
+	ElapsedMS int64     `json:"elapsed_ms"`
+	Rows      int64     `json:"rows" doc:"Handed out so far."`
+	Bytes     int64     `json:"bytes" doc:"Handed out so far, before compression."`
+}
+
+type queriesOutput struct {
+	Body struct {
+		Success bool    `json:"success"`
+		Queries []Query `json:"queries" doc:"Oldest first."`
+	}
+}
+
+func (s *Server) queries(ctx context.Context, _ *struct{}) (*queriesOutput, error) {
+	out := &queriesOutput{}
+	out.Body.Success, out.Body.Queries = true, []Query{}
+	who := infoOf(ctx).who
+	all := s.opts.Access.CanAdmin(who) == nil
+	for _, q := range s.opts.Queries.List() {
+		if !all && q.User != who.User {
+			continue
+		}
+		state := "running"
+		if q.Waiting {
+			state = "waiting"
+		}
+		out.Body.Queries = append(out.Body.Queries, Query{ID: q.ID, User: q.User, Role: q.Role, SQL: q.SQL, State: state,
+			StartedAt: q.Since, ElapsedMS: time.Since(q.Since).Milliseconds(), Rows: q.Rows, Bytes: q.Bytes})
+	}
+	return out, nil
+}
+
+type killInput struct {
+	ID string `path:"id"`
+}
+
+func (s *Server) killQuery(ctx context.Context, in *killInput) (*doneOutput, error) {
+	who := infoOf(ctx).who
+	if s.opts.Access.CanAdmin(who) != nil {
+		own := false
+		for _, q := range s.opts.Queries.List() {
+			own = own || q.ID == in.ID && q.User == who.User
+		}
+		if !own {
+			return nil, fault.New(fault.NotFound, "GET /v0/queries lists yours", "you have no statement %q under way", in.ID)
+		}
+	}
+	if err := s.opts.Queries.Kill(in.ID, who.User); err != nil {
+		return nil, err
+	}
+	return done("The statement is being ended"), nil
+}

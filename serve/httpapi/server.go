@@ -1,0 +1,227 @@
+// Package httpapi is the HTTP door: the store API with the runbook's names, SQL over HTTP, health and metrics. Everything
+// it does, it asks of others through the small interfaces below; it decides nothing about rights itself.
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/store"
+	"github.com/pintaildb/pintail/syncer"
+)
+
+// Syncer is what runs the datasets. Errors are faults: NotFound for an unknown dataset or run, Running for a second run.
+type Syncer interface {
+	Datasets() []string
+	// Sync, Verify and Reconcile start a run in the background and return its id.
+	Sync(dataset string, full bool) (runID string, err error)
+	Verify(dataset string) (runID string, err error)
+	Reconcile(dataset string) (runID string, err error)
+	// Status of all datasets, by status key.
+	Status(ctx context.Context) (map[string]syncer.Status, error)
+	// ResetWatermark of one table, or with "" of all tables of the dataset; it returns which.
+	ResetWatermark(ctx context.Context, dataset, table string) ([]string, error)
+	Cancel(runID string) error
+	Run(ctx context.Context, id string) (store.Run, bool, error)
+	Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error)
+	Pause(dataset string, paused bool) error
+}
+
+// Options of a Server. Access, Queries, Syncer and SyncedAt are needed; other zero values are the defaults named.
+type Options struct {
+	Listen         string   // host:port; port 0 takes a free one
+	Hosts          []string // names that clients may call this server by, beside loopback, Listen's and the certificate's; "*" is any
+	TLS            TLS
+	MaxConnections int           // 1,000
+	Drain          time.Duration // that requests under way get at the end; 4 s
+
+	Access  *access.Access
+	Queries *query.Core
+	Syncer  Syncer
+	// SyncedAt says as of when each synced dataset holds. It is called for every statement, so it must not wait.
+	SyncedAt func() map[string]time.Time
+	// Reload reads the configuration again and says what changed; nil: not offered.
+	Reload func(ctx context.Context) (changes []string, err error)
+	// Ready runs the readiness checks: each one's name, and nil or why it is not ready; nil: no checks. The names and
+	// texts are shown to anybody who asks.
+	Ready func(ctx context.Context) map[string]error
+
+	Enabled     bool                  // duckdb.enabled, as the status says it
+	MetricsOpen *bool                 // nil: open to clients on this machine
+	Gatherer    prometheus.Gatherer   // of /metrics; nil: none
+	Registerer  prometheus.Registerer // for this server's own metrics; nil: none
+	Log         *slog.Logger
+}
+
+// Server is the HTTP door. Make one with New, start it with Run.
+type Server struct {
+	opts     Options
+	log      *slog.Logger
+	metrics  *metrics
+	mux      *http.ServeMux
+	handler  http.Handler
+	openapi  []byte
+	hosts    map[string]bool // folded, without port
+	tls      *certificates   // nil: none
+	listener net.Listener
+	stopping atomic.Bool
+	meta     metadataCache
+
+	bodyTimeout  time.Duration // for a request's body, from its header on
+	readyTimeout time.Duration // for all readiness checks
+	writeTimeout time.Duration // for a client that does not take what is sent
+}
+
+const (
+	headerBytesMax = 64 << 10
+	bodyBytesMax   = 4 << 20
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+)
+
+// New builds the routes and reads the certificate; it does not listen yet.
+func New(o Options) (*Server, error) {
+	if o.Access == nil || o.Queries == nil || o.Syncer == nil || o.SyncedAt == nil {
+		return nil, errors.New("httpapi: Access, Queries, Syncer and SyncedAt are needed")
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 1000
+	}
+	if o.Drain <= 0 {
+		o.Drain = 4 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: o, log: o.Log, metrics: newMetrics(o.Registerer), mux: http.NewServeMux(), hosts: map[string]bool{},
+		bodyTimeout: 10 * time.Second, readyTimeout: 5 * time.Second, writeTimeout: time.Minute}
+	if host, _, err := net.SplitHostPort(o.Listen); err == nil {
+		s.hosts[strings.ToLower(host)] = host != "" // "" means every address, and is no name
+	}
+	for _, h := range o.Hosts {
+		s.hosts[strings.ToLower(h)] = true
+	}
+	if o.TLS.Cert != "" || o.TLS.Key != "" {
+		var err error
+		if s.tls, err = loadCertificates(o.TLS, o.Log); err != nil {
+			return nil, err
+		}
+	}
+	api := humago.New(s.mux, apiConfig())
+	s.routes(api)
+	var err error
+	if s.openapi, err = json.MarshalIndent(api.OpenAPI(), "", "  "); err != nil {
+		return nil, fmt.Errorf("describe the HTTP API: %w", err)
+	}
+	s.openapi = append(s.openapi, '\n')
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
+		_, _ = w.Write(s.openapi) // the client may be gone
+	})
+	s.handler = s.chain(s.mux)
+	return s, nil
+}
+
+func apiConfig() huma.Config {
+	c := huma.DefaultConfig("Pintail", "0")
+	c.Info.Description = "An analytics copy of PostgreSQL: syncs, their history, and SQL over the copy."
+	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", "" // served by ourselves; no page loads anything from elsewhere
+	c.CreateHooks = nil                                   // no $schema member in answers
+	c.RejectUnknownQueryParameters = true
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "A static token of the configuration, or a JWT of the configured issuer."},
+		"basic":  {Type: "http", Scheme: "basic"},
+	}
+	c.Security = []map[string][]string{{"bearer": {}}, {"basic": {}}}
+	return c
+}
+
+// OpenAPI is the OpenAPI 3.1 document, as served.
+func (s *Server) OpenAPI() []byte { return s.openapi }
+
+// Listen opens the port; Run does so itself when it was not done before.
+func (s *Server) Listen() error {
+	if s.listener != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.opts.Listen)
+	if err != nil {
+		return listenError(s.opts.Listen, err)
+	}
+	s.listener = limitConnections(l, s.opts.MaxConnections)
+	return nil
+}
+
+// Addr is where the server listens; nil before Listen.
+func (s *Server) Addr() net.Addr {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Run serves until ctx ends. It then takes no new requests, gives those under way Options.Drain, interrupts the rest,
+// and returns when all have ended.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	requests, interrupt := context.WithCancel(context.WithoutCancel(ctx))
+	defer interrupt()
+	srv := &http.Server{
+		Handler:           s.handler,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // broken handshakes and the like: the clients' business
+	}
+	served := make(chan error, 1)
+	go func() {
+		if s.tls != nil {
+			srv.TLSConfig = s.tls.config()
+			served <- srv.ServeTLS(s.listener, "", "")
+			return
+		}
+		served <- srv.Serve(s.listener)
+	}()
+	s.log.Info("http listening", "address", s.listener.Addr().String(), "tls", s.tls != nil)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve HTTP on %s: %w", s.listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.stopping.Store(true)
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
+	defer stop()
+	err := srv.Shutdown(drain)
+	if err != nil {
+		interrupt()
+		last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer stop()
+		err = srv.Shutdown(last)
+		if err != nil {
+			err = srv.Close()
+		}
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("stop HTTP: %w", err)
+	}
+	return nil
+}
