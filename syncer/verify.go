@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
@@ -29,6 +30,7 @@ type TableVerdict struct {
 	Doubled         int64    `json:"doubled"` // more often in the copy than in the source
 	Partial         bool     `json:"partial,omitempty"`
 	Samples         []Sample `json:"samples,omitempty"`
+	Note            string   `json:"note,omitempty"`
 	Repair          string   `json:"repair,omitempty"`
 }
 
@@ -119,6 +121,9 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 		if err != nil {
 			return fault.Wrap(err, "verify %s: table %s", d.Name, p.cfg.Target)
 		}
+		if !t.equal() && p.inc == "" {
+			t.Note = "it has no incremental column: what the source changed since the sync of " + p.state.LastSync.Format(time.RFC3339) + " differs"
+		}
 		if !t.equal() && repair {
 			if t.Repair, err = s.repair(ctx, c, t, rebuild); err != nil {
 				return fault.Wrap(err, "reconcile %s: table %s", d.Name, p.cfg.Target)
@@ -187,7 +192,7 @@ func (s *Syncer) repair(ctx context.Context, c *comparison, t *TableVerdict, reb
 			if err != nil {
 				return err
 			}
-			del, err := tx.DeleteMissing(t.Table, st, c.part.key, &store.KeyRange{Column: r.Column, Low: r.Low, High: r.High})
+			del, err := tx.DeleteMissing(t.Table, st, c.part.key, store.KeyRange{Column: r.Column, Low: r.Low, High: r.High})
 			if err != nil {
 				return err
 			}
