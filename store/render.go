@@ -28,7 +28,8 @@ import (
 //	INTERVAL                   string as PostgreSQL prints it: 1 year 2 mons -03:00:00   the same
 //	BLOB, GEOMETRY             string, base64                                  \x and hexadecimal
 //	LIST, ARRAY                array                                           its JSON
-//	STRUCT; UNION              object; the member's value                      its JSON
+//	STRUCT                     object                                          its JSON
+//	UNION                      its member's value                              the same
 //	MAP                        object, when the keys are text; else [{"key": …, "value": …}]  its JSON
 //	NULL                       null                                            nothing
 //
@@ -308,6 +309,11 @@ func (v *vector) text(dst []byte, i int) []byte {
 		return v.timestamp(dst, i, ' ', "+00")
 	case duck.TypeInterval:
 		return appendInterval(dst, change.At[change.Interval](d, i))
+	case duck.TypeUnion:
+		if m := v.member(i); m != nil {
+			return m.text(dst, i)
+		}
+		return dst
 	}
 	return v.json(dst, i, false)
 }

@@ -19,8 +19,11 @@ type resultType struct {
 	inner duck.Type // how a decimal or an enum lies in memory
 }
 
-// describe leaves t to its caller.
+// describe leaves t to its caller. A parameter whose type is open has no t at all.
 func describe(t duck.LogicalType) resultType {
+	if t.Ptr == nil {
+		return resultType{}
+	}
 	r := resultType{id: duck.GetTypeId(t), alias: duck.LogicalTypeGetAlias(t)}
 	kid := func(name string, k duck.LogicalType) {
 		r.kids = append(r.kids, describe(k))

@@ -54,7 +54,8 @@ func (o *Options) openInstance() (db duck.Database, err error) {
 }
 
 // lockdown is run on the first connection: what readers' statements can reach is decided here, before there are any.
-// The file, its WAL and the temporary directory stay open to DuckDB itself.
+// DuckDB keeps the file itself, its WAL and the temporary directory open to every statement, so functions that read files and
+// statements that write them must not get here (access).
 func lockdown(ctx context.Context, se *Session) error {
 	_, err := se.exec(ctx, strings.Join([]string{
 		"SET GLOBAL TimeZone = 'UTC'",
