@@ -1,0 +1,239 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/change/types"
+)
+
+// stream is the rows of one statement on one connection: COPY … TO STDOUT (FORMAT binary), or FETCH of a binary cursor
+// until it is empty. From start to finish the connection is the stream's.
+type stream struct {
+	session *session
+	hijack  *pgconn.HijackedConn
+	stop    func() bool // ends the watch over the context
+	decoder *types.Decoder
+	fetch   string // the cursor form: sent again until it returns no row
+	fetched int
+	first   bool // the COPY header is still to come
+	done    bool
+	rows    int64
+}
+
+const cursorName = "pintail_cursor"
+
+func copySQL(query string) string { return "COPY (" + query + "\n) TO STDOUT (FORMAT binary)" }
+
+func declareSQL(query string) string {
+	return "DECLARE " + cursorName + " BINARY NO SCROLL CURSOR FOR " + query
+}
+
+// start sends sql and waits for its first sign of life. With fetch, sql declares the cursor that fetch reads from. After an
+// error the session is usable only if it says so (the server refused the statement); it is in the server's hands whether
+// the transaction lives.
+func (c *session) start(ctx context.Context, sql, fetch string, d *types.Decoder) (*stream, error) {
+	h, err := c.conn.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	w := c.wire
+	w.attach(ctx, h.Conn)
+	s := &stream{session: c, hijack: h, decoder: d, fetch: fetch, first: true}
+	// Reads through Go are woken by a deadline in the past; the others look at the context by themselves.
+	s.stop = context.AfterFunc(ctx, func() { _ = h.Conn.SetDeadline(time.Unix(1, 0)) })
+	if fetch != "" {
+		sql += "; " + fetch
+	}
+	if err := s.send(sql); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	if err := s.begin(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *stream) send(sql string) error {
+	msg, err := (&pgproto3.Query{String: sql}).Encode(nil)
+	if err == nil {
+		_, err = s.hijack.Conn.Write(msg)
+	}
+	return err
+}
+
+// begin reads up to the message that announces rows. A refusal is read to its end, so that the session can go on.
+func (s *stream) begin() error {
+	var refused error
+	for {
+		kind, body, err := s.session.wire.wait()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case 'H', 'T':
+			return nil
+		case 'E':
+			refused = serverSays(body)
+		case 'Z':
+			if refused == nil || len(body) != 1 {
+				return errProtocol
+			}
+			s.hijack.TxStatus = body[0]
+			s.done = true
+			if err := s.finish(); err != nil {
+				return err
+			}
+			return refused
+		case 'C', 'N', 'S', 'A':
+		default:
+			return errProtocol
+		}
+	}
+}
+
+// read decodes rows in place until the chunk is full, the buffer has to move, or the statement ends, and returns their
+// number and bytes.
+func (s *stream) read(c *change.Chunk) (n, size int, err error) {
+	w := s.session.wire
+	if w.ctx.Err() != nil {
+		return 0, 0, context.Cause(w.ctx)
+	}
+	for !s.done && n < change.ChunkRows {
+		kind, body, ok, bad := w.next()
+		if !ok {
+			if bad {
+				return 0, 0, errProtocol
+			}
+			if w.room() < roomMin {
+				if n > 0 {
+					break // strings of this chunk point into the buffer
+				}
+				if err := w.makeRoom(); err != nil {
+					return 0, 0, err
+				}
+			}
+			if err := w.fill(); err != nil {
+				return 0, 0, err
+			}
+			continue
+		}
+		switch kind {
+		case 'd':
+			if s.first {
+				if body, err = copyHeader(body); err != nil {
+					return 0, 0, err
+				}
+				s.first = false
+				if len(body) == 0 {
+					continue
+				}
+			}
+			if len(body) == 2 && body[0] == 0xff {
+				continue // the trailer
+			}
+			fallthrough
+		case 'D':
+			if err := s.decoder.DecodeRow(c, n, body); err != nil {
+				return 0, 0, err
+			}
+			n++
+			s.fetched++
+			size += len(body)
+		case 'E':
+			return 0, 0, serverSays(body)
+		case 'Z':
+			if len(body) != 1 {
+				return 0, 0, errProtocol
+			}
+			if s.fetch != "" && s.fetched > 0 {
+				s.fetched = 0
+				if err := s.send(s.fetch); err != nil {
+					return 0, 0, err
+				}
+				continue
+			}
+			s.done = true
+			s.hijack.TxStatus = body[0]
+		case 'H', 'T', 'c', 'C', 'N', 'S', 'A':
+		default:
+			return 0, 0, errProtocol
+		}
+	}
+	c.Rows = n
+	s.rows += int64(n)
+	return n, size, nil
+}
+
+var copySignature = []byte("PGCOPY\n\xff\r\n\x00")
+
+// copyHeader cuts COPY BINARY's header: signature, flags, and an extension with its length.
+func copyHeader(b []byte) ([]byte, error) {
+	if len(b) < 19 || !bytes.HasPrefix(b, copySignature) {
+		return nil, errProtocol
+	}
+	ext := binary.BigEndian.Uint32(b[15:])
+	if b = b[19:]; uint64(ext) > uint64(len(b)) {
+		return nil, errProtocol
+	}
+	return b[ext:], nil
+}
+
+// finish gives the connection of a statement that has ended back to pgconn.
+func (s *stream) finish() error {
+	if !s.done {
+		return errors.New("the statement has not ended")
+	}
+	if !s.stop() {
+		return errors.New("cancelled at its end") // the deadline in the past may still be set at any moment
+	}
+	if err := s.session.wire.detach(); err != nil {
+		return err
+	}
+	conn, err := pgconn.Construct(s.hijack)
+	if err != nil {
+		return err
+	}
+	s.session.conn = conn
+	s.hijack = nil
+	return nil
+}
+
+// abandon ends the connection of a statement that has not ended well, and tells the server to stop working on it.
+func (s *stream) abandon() {
+	if s.hijack == nil {
+		return // finish was first
+	}
+	s.stop()
+	_ = s.session.wire.raw.detach()
+	conn, err := pgconn.Construct(s.hijack)
+	if err != nil {
+		_ = s.hijack.Conn.Close()
+		return
+	}
+	s.hijack, s.session.conn = nil, conn
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	if !s.done {
+		_ = conn.CancelRequest(ctx)
+	}
+	_ = conn.Close(ctx)
+}
+
+func serverSays(body []byte) error {
+	var e pgproto3.ErrorResponse
+	if err := e.Decode(body); err != nil {
+		return fmt.Errorf("%w: an error that cannot be read", errProtocol)
+	}
+	return pgconn.ErrorResponseToPgError(&e)
+}
