@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/source/postgres"
+	"github.com/pintaildb/pintail/store"
+	"github.com/pintaildb/pintail/syncer"
+)
+
+// app is one command line: its flags, and where it prints.
+type app struct {
+	configPath, server  string
+	logLevel, logFormat string
+	out, errOut         io.Writer
+}
+
+func (a *app) printError(err error) {
+	fmt.Fprintf(a.errOut, "pintail: %v\n", err)
+	if hint := fault.HintOf(err); hint != "" {
+		fmt.Fprintf(a.errOut, "  hint: %s\n", hint)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) logger(level string) (*slog.Logger, error) {
+	if a.logLevel != "" {
+		level = a.logLevel
+	}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, &usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch {
+	case a.logFormat == "json", a.logFormat == "auto" && !isTerminal(a.errOut):
+		return slog.New(slog.NewJSONHandler(a.errOut, o)), nil
+	case a.logFormat == "text", a.logFormat == "auto":
+		return slog.New(slog.NewTextHandler(a.errOut, o)), nil
+	}
+	return nil, &usageError{fmt.Errorf("--log-format %q: want text, json or auto", a.logFormat)}
+}
+
+// load reads the configuration and prints its warnings.
+func (a *app) load() (*config.Config, error) {
+	cfg, warnings, err := config.Load(a.configPath, os.LookupEnv)
+	for _, w := range warnings {
+		fmt.Fprintf(a.errOut, "pintail: warning: %s\n", w)
+	}
+	return cfg, err
+}
+
+// instance is the file opened by this process, and the sources it copies from.
+type instance struct {
+	cfg     *config.Config
+	store   *store.Store
+	sources map[string]source.Source
+	syncer  *syncer.Syncer
+	access  *access.Access
+	log     *slog.Logger
+}
+
+// open opens the file. It fails with fault.Locked while another process has it.
+func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o syncer.Options) (*instance, error) {
+	if !cfg.DuckDB.Enabled {
+		return nil, fault.New(fault.Config, "set duckdb.enabled: true", "%s: duckdb.enabled is false, so there is no file to open", cfg.Path)
+	}
+	st, err := store.Open(ctx, store.Options{Path: cfg.DuckDB.Path, MemoryLimit: cfg.DuckDB.MemoryLimit.Bytes(), TempLimit: cfg.DuckDB.TempLimit.Bytes(), Threads: cfg.DuckDB.Threads, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{cfg: cfg, store: st, log: log}
+	if in.sources, err = openSources(cfg, nil, nil, log); err != nil {
+		return nil, errors.Join(err, st.Close(ctx))
+	}
+	if in.access, err = access.New(accessConfig(cfg, st.Catalog()), nil, log); err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	o.Store, o.Sources, o.Config, o.Log = st, in.sources, cfg, log
+	in.syncer = syncer.New(o)
+	return in, nil
+}
+
+// closeTimeout is how long the file may take to close after a stop was asked for.
+const closeTimeout = 8 * time.Second
+
+func (in *instance) close(ctx context.Context) error {
+	for _, s := range in.sources {
+		s.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return in.store.Close(ctx)
+}
+
+// openSources opens the configured sources, keeping those of have whose configuration is the same as in old.
+func openSources(cfg, old *config.Config, have map[string]source.Source, log *slog.Logger) (map[string]source.Source, error) {
+	sources := map[string]source.Source{}
+	for name, s := range cfg.Sources {
+		if old != nil && have[name] != nil && old.Sources[name] != nil {
+			was, is := *old.Sources[name], *s
+			was.Line, is.Line = 0, 0
+			if was == is {
+				sources[name] = have[name]
+				continue
+			}
+		}
+		src, err := postgres.Open(postgres.Config{Name: name, URL: s.URL.Reveal(), Pool: s.Pool, Read: s.Read, FetchRows: cfg.DuckDB.SyncChunkSize, Log: log})
+		if err != nil {
+			return nil, fault.Wrap(err, "source %s", name)
+		}
+		sources[name] = src
+	}
+	return sources, nil
+}
+
+// accessConfig is what access needs of the configuration.
+func accessConfig(cfg *config.Config, catalog string) access.Config {
+	c := access.Config{
+		Catalog:  catalog,
+		Resolver: resolver(cfg),
+		JWT:      access.JWT{Issuer: cfg.Server.JWT.Issuer, Audience: cfg.Server.JWT.Audience, JWKSURL: cfg.Server.JWT.JWKSURL, RoleClaim: cfg.Server.JWT.RoleClaim},
+	}
+	for _, name := range sortedKeys(cfg.Users) {
+		u := cfg.Users[name]
+		c.Users = append(c.Users, access.User{Name: name, Password: u.Password.Reveal(), Token: u.Token.Reveal(), Role: u.Role})
+	}
+	for _, name := range sortedKeys(cfg.Roles) {
+		r := cfg.Roles[name]
+		c.Roles = append(c.Roles, access.Role{Name: name, Admin: r.Admin, Read: r.Read, Write: r.Write, Limits: access.Limits{
+			Time: r.Limits.Time, Rows: r.Limits.Rows, ResultBytes: r.Limits.ResultBytes.Bytes(), Concurrency: r.Limits.Concurrency}})
+	}
+	return c
+}
+
+// resolver knows which dataset each table and view of schema main belongs to.
+func resolver(cfg *config.Config) access.Tables {
+	r := access.Tables{}
+	for name, d := range cfg.Datasets {
+		for _, t := range d.Tables() {
+			r.Add("main", t, name)
+		}
+		if d.ViewName != "" {
+			r.Add("main", d.ViewName, name)
+		}
+	}
+	return r
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/monitor"
+	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/schedule"
+	"github.com/pintaildb/pintail/serve/httpapi"
+	"github.com/pintaildb/pintail/store"
+	"github.com/pintaildb/pintail/syncer"
+)
+
+func (a *app) serveCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Keep the datasets in sync and answer HTTP",
+		Long: `Keep the datasets in sync and answer HTTP, until SIGTERM or Ctrl-C: then the running load is rolled back, requests
+under way get a few seconds, and the file is closed. A second signal ends the process at once; the next start cleans
+up. SIGHUP reads the configuration again.
+
+` + exitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context()) },
+	}
+}
+
+// stopTimeout is how long everything together may take to stop.
+const stopTimeout = 10 * time.Second
+
+// server is the long-running process: who starts what, in which order, is in serve.
+type server struct {
+	*instance
+	app       *app
+	scheduler *schedule.Scheduler
+	started   atomic.Bool // the start-up syncs are over
+	reloading sync.Mutex
+}
+
+func (a *app) serve(ctx context.Context) error {
+	log, err := a.logger("info")
+	if err != nil {
+		return err
+	}
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	metrics := monitor.New(version)
+	s := &server{app: a, scheduler: schedule.New(log, schedule.Options{MaxConcurrent: 4})}
+	s.instance, err = a.open(ctx, cfg, log, syncer.Options{Observer: metrics, NextRun: s.scheduler.Next})
+	if err != nil {
+		return err
+	}
+	metrics.Watch(s.syncer.SyncedAt, s.store.Size)
+	err = s.run(ctx, metrics)
+	if closeErr := s.close(ctx); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
+	interrupted, err := s.syncer.Restore(ctx)
+	if err != nil {
+		return err
+	}
+	cfg := s.cfg
+	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, Log: s.log, Registerer: metrics.Registerer()})
+	door, err := httpapi.New(httpapi.Options{
+		Listen: cfg.Server.HTTP.Listen, TLS: httpapi.TLS{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA},
+		Access: s.access, Queries: core, Syncer: s.syncer, SyncedAt: s.syncer.SyncedAt, Reload: s.reload, Ready: s.checks().Run,
+		Enabled: cfg.DuckDB.Enabled, MetricsOpen: cfg.Server.MetricsOpen, Gatherer: metrics.Gatherer(), Registerer: metrics.Registerer(), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	// A port that is taken is noticed before any sync starts.
+	if err := door.Listen(); err != nil {
+		return err
+	}
+	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.syncer.Serve(gctx) })
+	g.Go(func() error { return door.Run(gctx) })
+	g.Go(func() error { return s.hangups(gctx) })
+	g.Go(func() error {
+		// Scheduled runs wait for the start-up ones: they would meet in the same datasets.
+		s.startup(gctx, cfg, interrupted)
+		return s.scheduler.Run(gctx)
+	})
+	done := make(chan error, 1)
+	go func() { done <- g.Wait() }()
+	select {
+	case err = <-done:
+	case <-gctx.Done():
+		s.log.Info("stopping", "reason", context.Cause(ctx))
+		select {
+		case err = <-done:
+		case <-time.After(stopTimeout):
+			return fault.New(fault.Internal, "the next start cleans up", "not everything stopped within %s", stopTimeout)
+		}
+	}
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled) || fault.CodeOf(err) == fault.Cancelled) {
+		return nil
+	}
+	return err
+}
+
+// startup syncs what sync_mode: startup asks for, and what the end of the last process cut off.
+func (s *server) startup(ctx context.Context, cfg *config.Config, interrupted []store.Run) {
+	due := map[string]bool{}
+	for name, d := range cfg.Datasets {
+		due[name] = cfg.DuckDB.SyncMode == "startup" && d.AutoLoad && !d.Paused && d.Unsupported() == nil
+	}
+	for _, r := range interrupted {
+		if d := cfg.Datasets[r.Dataset]; d != nil && (r.Kind == syncer.KindFull || r.Kind == syncer.KindIncremental) && !d.Paused {
+			s.log.Info("a run was cut off by the end of the process; it is started again", "dataset", r.Dataset, "run", r.ID)
+			due[r.Dataset] = true
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(4)
+	for _, name := range cfg.DatasetNames() {
+		if due[name] {
+			g.Go(func() error {
+				_, _ = s.syncer.SyncWait(ctx, name, false, nil) // a failure is logged and kept with the run; the schedule tries again
+				return nil
+			})
+		}
+	}
+	_ = g.Wait()
+	s.started.Store(true)
+}
+
+// jobs are the scheduled runs of a configuration.
+func (s *server) jobs(cfg *config.Config) []schedule.Job {
+	asOf := s.syncer.SyncedAt()
+	var jobs []schedule.Job
+	for _, name := range cfg.DatasetNames() {
+		d := cfg.Datasets[name]
+		if err := d.Unsupported(); err != nil {
+			s.log.Warn("dataset left out", "dataset", name, "error", err)
+			continue
+		}
+		if !d.Refresh.IsZero() {
+			jobs = append(jobs, schedule.Job{Name: name, Every: d.Refresh.Every, Cron: d.Refresh.Cron, LastRun: asOf[name], Run: func(ctx context.Context) error {
+				if s.syncer.Paused(name) {
+					return nil
+				}
+				_, err := s.syncer.SyncWait(ctx, name, false, nil)
+				return err
+			}})
+		}
+		if !d.Reconcile.IsZero() {
+			jobs = append(jobs, schedule.Job{Name: name + " (reconcile)", Every: d.Reconcile.Every, Cron: d.Reconcile.Cron, LastRun: time.Now(), Run: func(ctx context.Context) error {
+				if s.syncer.Paused(name) {
+					return nil
+				}
+				_, err := s.syncer.VerifyWait(ctx, name, true, nil)
+				return err
+			}})
+		}
+	}
+	return jobs
+}
+
+// checkTimeout bounds each readiness check.
+const checkTimeout = 3 * time.Second
+
+// checks say what keeps the process from serving.
+func (s *server) checks() *monitor.Checks {
+	c := monitor.NewChecks(checkTimeout)
+	c.Add("store", func(ctx context.Context) error {
+		_, err := s.store.Tables(ctx)
+		return err
+	})
+	c.Add("first_sync", func(context.Context) error {
+		if !s.started.Load() {
+			return errors.New("the start-up syncs are under way")
+		}
+		return nil
+	})
+	return c
+}
+
+// hangups reloads the configuration on SIGHUP.
+func (s *server) hangups(ctx context.Context) error {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	defer signal.Stop(c)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c:
+			if _, err := s.reload(ctx); err != nil {
+				s.log.Error("the configuration was not reloaded; the old one stays", "error", err, "hint", fault.HintOf(err))
+			}
+		}
+	}
+}
+
+// reload takes over the configuration file as it is now. It returns what changed and what that does.
+func (s *server) reload(ctx context.Context) ([]string, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	cfg, warnings, err := config.Load(s.app.configPath, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		s.log.Warn("configuration", "warning", w.String())
+	}
+	old := s.cfg
+	changes := config.Diff(old, cfg)
+	sources, err := openSources(cfg, old, s.sources, s.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.access.Update(accessConfig(cfg, s.store.Catalog())); err != nil {
+		return nil, err
+	}
+	s.syncer.Update(cfg, sources)
+	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
+		return nil, err
+	}
+	for name, src := range s.sources {
+		if sources[name] != src {
+			defer src.Close() // runs under way keep the connections they have
+		}
+	}
+	s.cfg, s.sources = cfg, sources
+	var texts []string
+	for _, c := range changes {
+		texts = append(texts, c.Text)
+		s.log.Info("configuration changed", "change", c.Text, "effect", c.Effect)
+		if c.Dataset != "" && cfg.Datasets[c.Dataset] == nil {
+			if err := s.syncer.Forget(ctx, old.Datasets[c.Dataset]); err != nil {
+				return texts, fault.Wrap(err, "drop what dataset %s left", c.Dataset)
+			}
+		}
+	}
+	return texts, nil
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/serve/httpapi"
+	"github.com/pintaildb/pintail/syncer"
+)
+
+// ask is a client for reading: of the server that holds the file, or of one that this process opens on the file for the
+// length of the command, on a free loopback port that only it has the token of.
+func (a *app) ask(ctx context.Context) (*client, func(), error) {
+	log, err := a.logger("error")
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	nothing := func() {}
+	if a.server != "" {
+		c, err := a.client(cfg)
+		return c, nothing, err
+	}
+	in, err := a.open(ctx, cfg, log, syncer.Options{})
+	if fault.CodeOf(err) == fault.Locked {
+		if c, clientErr := a.client(cfg); clientErr == nil && c.alive(ctx) {
+			return c, nothing, nil
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	fail := func(err error) (*client, func(), error) {
+		_ = in.close(ctx) // the first error is the one to show
+		return nil, nil, err
+	}
+	token := rand.Text()
+	own := accessConfig(cfg, in.store.Catalog())
+	own.Users = []access.User{{Name: "local", Token: token, Role: "admin"}}
+	if in.access, err = access.New(own, nil, log); err != nil {
+		return fail(err)
+	}
+	if _, err := in.syncer.Restore(ctx); err != nil {
+		return fail(err)
+	}
+	door, err := httpapi.New(httpapi.Options{Listen: "127.0.0.1:0", Access: in.access, Queries: query.New(in.store, in.access, query.Options{Log: log}),
+		Syncer: in.syncer, SyncedAt: in.syncer.SyncedAt, Enabled: true, Log: log})
+	if err == nil {
+		err = door.Listen()
+	}
+	if err != nil {
+		return fail(err)
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = door.Run(serving) // the request's own error says more
+	}()
+	c := &client{base: "http://" + door.Addr().String(), token: token, http: &http.Client{}}
+	return c, func() {
+		c.http.CloseIdleConnections()
+		stop()
+		<-ended
+		if err := in.close(ctx); err != nil {
+			a.printError(err)
+		}
+	}, nil
+}
+
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (a *app) table(header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(a.out)
+	t.SetStyle(table.StyleRounded)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(table.Row(header))
+	return t
+}
+
+func (a *app) statusCmd() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show every dataset: state, rows, freshness, watermarks",
+		Long:  "Show every dataset: state, rows, freshness, watermarks, next run.\n\n" + exitHelp,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			c, done, err := a.ask(ctx)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if asJSON {
+				var all json.RawMessage
+				if err := c.get(ctx, http.MethodGet, "/api/store/status", nil, &all); err != nil {
+					return err
+				}
+				return a.printJSON(all)
+			}
+			var s httpapi.Status
+			if err := c.get(ctx, http.MethodGet, "/api/store/status", nil, &s); err != nil {
+				return err
+			}
+			a.printStatus(s)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+var stateMarks = map[string]string{"ready": "●", "syncing": "◐", "error": "✗", "not_synced": "○"}
+
+func (a *app) printStatus(s httpapi.Status) {
+	t := a.table("", "table or view", "state", "rows", "last sync", "type", "watermark", "next run")
+	for _, key := range sortedKeys(s.Datasets) {
+		d := s.Datasets[key]
+		state := d.State
+		if d.State == "syncing" {
+			state = fmt.Sprintf("syncing %s", bar(d.Progress))
+		}
+		if d.Paused {
+			state += ", paused"
+		}
+		if d.Truncated {
+			state += ", truncated"
+		}
+		t.AppendRow(table.Row{stateMarks[d.State], key, state, count(d.Rows), ago(d.LastSync), deref(d.SyncType), watermark(d), until(d.NextRun)})
+	}
+	t.Render()
+	for _, key := range sortedKeys(s.Datasets) {
+		if d := s.Datasets[key]; d.Error != nil {
+			fmt.Fprintf(a.out, "%s: %s\n", key, *d.Error)
+			if d.Hint != "" {
+				fmt.Fprintf(a.out, "  hint: %s\n", d.Hint)
+			}
+		}
+	}
+}
+
+func bar(p float64) string {
+	const width = 10
+	full := int(p * width)
+	s := ""
+	for i := range width {
+		if i < full {
+			s += "█"
+		} else {
+			s += "░"
+		}
+	}
+	return fmt.Sprintf("%s %.0f %%", s, 100*p)
+}
+
+// watermark is the lowest of a dataset's: how far all of its tables are.
+func watermark(d httpapi.DatasetStatus) string {
+	low := ""
+	for _, w := range d.Watermarks {
+		if w != nil && (low == "" || *w < low) {
+			low = *w
+		}
+	}
+	return low
+}
+
+func ago(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return time.Since(*t).Round(time.Second).String() + " ago"
+}
+
+func until(t *time.Time) string {
+	if t == nil {
+		return "on demand"
+	}
+	if d := time.Until(*t); d > 0 {
+		return "in " + d.Round(time.Second).String()
+	}
+	return "now"
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
