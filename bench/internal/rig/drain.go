@@ -52,7 +52,8 @@ func DrainCopy(ctx context.Context, url string) (rows int64, err error) {
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<20)    // what the kernel grants
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, 64<<10) // fewer calls; the end comes through anyway
 	buf := make([]byte, 1<<20)
-	var end []byte // the last bytes: CopyDone, "COPY n", ReadyForQuery
+	const endBytes = 512
+	var end []byte // the last bytes: CopyDone, "COPY n", ReadyForQuery; or why there was no copy
 	for {
 		n, err := syscall.Read(fd, buf)
 		if err == syscall.EINTR {
@@ -64,13 +65,13 @@ func DrainCopy(ctx context.Context, url string) (rows int64, err error) {
 		if n <= 0 {
 			break
 		}
-		end = append(end, buf[max(0, n-64):n]...)
-		end = end[max(0, len(end)-64):]
+		end = append(end, buf[max(0, n-endBytes):n]...)
+		end = end[max(0, len(end)-endBytes):]
 	}
-	_, tag, found := bytes.Cut(end, []byte("COPY "))
-	digits, _, whole := bytes.Cut(tag, []byte{0})
-	if !found || !whole {
+	before := bytes.LastIndex(end, []byte("COPY "))
+	digits, _, whole := bytes.Cut(end[max(before, 0):], []byte{0})
+	if before < 0 || !whole {
 		return 0, fmt.Errorf("the copy did not end well: its last bytes are %q", end)
 	}
-	return strconv.ParseInt(string(digits), 10, 64)
+	return strconv.ParseInt(string(digits[len("COPY "):]), 10, 64)
 }
