@@ -94,6 +94,8 @@ type Result struct {
 	timers   []*time.Timer
 	admitted bool
 	session  *store.Session
+	execute  func() (*store.Rows, error)
+	attempts int
 	stream   *store.Rows
 	columns  []store.ResultColumn
 
@@ -154,11 +156,39 @@ func (r *Result) start(req Request) error {
 	if err != nil {
 		return err
 	}
-	if r.stream, err = stmt.Query(r.ctx, req.Params, req.Named); err != nil {
+	r.execute = func() (*store.Rows, error) { return stmt.Query(r.ctx, req.Params, req.Named) }
+	if err := r.begin(); err != nil {
 		return err
 	}
 	r.columns = r.stream.Columns()
 	return nil
+}
+
+// attemptsMax bounds how often a statement is executed to learn why it fails.
+const attemptsMax = 4
+
+// begin executes the statement. When one of DuckDB's threads fails, it interrupts the others, and now and then one of
+// those reports first: what is then seen is an interrupt that nobody asked for, and the reason is lost. As long as no
+// row was handed out, executing it again finds the reason.
+func (r *Result) begin() error {
+	for {
+		if r.stream != nil {
+			r.stream.Close()
+		}
+		r.attempts++
+		var err error
+		if r.stream, err = r.execute(); !r.again(err) {
+			return err
+		}
+	}
+}
+
+func (r *Result) again(err error) bool {
+	return r.reasonLost(err) && r.rows.Load() == 0 && r.attempts < attemptsMax
+}
+
+func (r *Result) reasonLost(err error) bool {
+	return fault.CodeOf(err) == fault.Cancelled && r.ctx.Err() == nil
 }
 
 func (r *Result) cancelAfter(d time.Duration, cause error) *time.Timer {
@@ -169,6 +199,9 @@ func (r *Result) cancelAfter(d time.Duration, cause error) *time.Timer {
 
 // reason prefers why the statement was stopped to what DuckDB says about being stopped.
 func (r *Result) reason(err error) error {
+	if r.reasonLost(err) {
+		return fault.New(fault.InvalidSQL, "run it again: DuckDB did not keep the reason", "the statement failed while it ran")
+	}
 	if r.ctx.Err() == nil {
 		return err
 	}
@@ -205,6 +238,10 @@ func (r *Result) Next() (chunk *store.ResultChunk, n int, err error) {
 	for !r.ended && r.err == nil {
 		chunk, err := r.stream.Next()
 		switch {
+		case r.again(err):
+			if err := r.begin(); err != nil {
+				r.err = r.reason(err)
+			}
 		case err != nil:
 			r.err = r.reason(err)
 		case chunk == nil:
@@ -245,13 +282,13 @@ func (r *Result) Close() {
 	for _, t := range r.timers {
 		t.Stop()
 	}
-	r.cancel(nil)
 	if r.stream != nil {
 		r.stream.Close()
 	}
 	if r.session != nil {
 		r.session.Close()
 	}
+	r.cancel(nil) // only now: it would interrupt what has ended anyway
 	c := r.core
 	if r.admitted {
 		c.admission.release(r.who.Role)
