@@ -88,6 +88,8 @@ type Snapshot interface {
 	Read(ctx context.Context, d *Description, r Range, workers int, p *change.Progress) (change.Feed, error)
 	// Late decides how far back the next incremental read of d must go: see Watermark.
 	Late(ctx context.Context, d *Description, prev *Watermark, o LateOptions) (Late, error)
+	// Unique says whether the source itself proves that key has no NULL and no value twice among the rows of d.
+	Unique(ctx context.Context, d *Description, key []string) (bool, error)
 	// Least is the smaller of two values of a column, in PostgreSQL's text and order; "" counts as the largest.
 	Least(ctx context.Context, c *Column, a, b string) (string, error)
 	Close() error

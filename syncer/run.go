@@ -189,7 +189,7 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 	}
 	step.Reached(step.Staged)
 	for _, p := range parts {
-		if err := s.settle(ctx, p); err != nil {
+		if err := s.settle(ctx, snap, p); err != nil {
 			return nil, fault.Wrap(err, "table %s", p.cfg.Target)
 		}
 	}
@@ -390,14 +390,20 @@ func (f stepping) Next(ctx context.Context) (change.Reader, error) {
 }
 
 // settle checks the staged rows and computes the watermark that goes with them.
-func (s *Syncer) settle(ctx context.Context, p *part) error {
+func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) error {
 	if p.inc == "" && p.limit > 0 && p.staged.Rows > p.limit {
 		return fault.New(fault.CapReached, "raise max_sync_rows, narrow the query, or give the dataset an incremental_column, with which a capped run goes on where it stopped",
 			"more than max_sync_rows = %d rows; without an incremental column the previous data stays", p.limit)
 	}
 	if len(p.key) > 0 {
-		if err := s.store.CheckKey(ctx, p.staged, p.key); err != nil {
+		proven, err := snap.Unique(ctx, p.desc, p.key)
+		if err != nil {
 			return err
+		}
+		if !proven {
+			if err := s.store.CheckKey(ctx, p.staged, p.key); err != nil {
+				return err
+			}
 		}
 	}
 	if p.inc == "" {
