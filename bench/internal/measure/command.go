@@ -18,7 +18,7 @@ type Usage struct {
 	Wall      time.Duration // from before the process is started until it has been waited for
 	CPU       time.Duration // user and system, of the process and of the children it waited for
 	ServerCPU time.Duration // of the server's processes meanwhile
-	PeakBytes int64         // largest resident set, as the kernel's resource usage has it
+	PeakBytes int64         // largest resident set, as the kernel's resource usage has it: not less than this program's own, which it begins with
 	HWMBytes  int64         // the same as /proc/<pid>/status last showed it; 0 when not watched
 }
 
