@@ -177,11 +177,21 @@ type planNode struct {
 }
 
 func parsePlan(b []byte) (planNode, error) {
-	var out []struct{ Plan planNode }
-	if err := json.Unmarshal(b, &out); err != nil || len(out) != 1 {
-		return planNode{}, fmt.Errorf("reading the server's plan: %w", errors.Join(err, errProtocol))
+	var node planNode
+	err := unmarshalPlan(b, &node)
+	return node, err
+}
+
+func unmarshalPlan(b []byte, node any) error {
+	var out []struct{ Plan json.RawMessage }
+	err := json.Unmarshal(b, &out)
+	if err == nil && len(out) == 1 {
+		err = json.Unmarshal(out[0].Plan, node)
 	}
-	return out[0].Plan, nil
+	if err != nil || len(out) != 1 {
+		return fmt.Errorf("reading the server's plan: %w", errors.Join(err, errProtocol))
+	}
+	return nil
 }
 
 // simple says whether the plan only scans, filters and sorts: each of its rows is one row of a table.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -272,4 +271,6 @@ func equalRows(t testing.TB, got, want [][]byte) {
 
 func table(name string) source.Query { return source.Query{Table: name} }
 
-var _ = fmt.Sprint
+func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
