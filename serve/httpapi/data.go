@@ -68,7 +68,6 @@ func (s *Server) dataRoute(api huma.API, tag string) {
 		Description: "Any parameter that has a column's name lets only rows through that hold this value there; given twice, either value.",
 		Parameters: []*huma.Param{{Name: "filters", In: "query", Style: "form", Explode: &free, Description: "column=value",
 			Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: &huma.Schema{Type: huma.TypeString}}}}}
-	op.SkipValidateParams = false
 	register(s, api, op, s.data)
 }
 

@@ -3,15 +3,12 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pintaildb/pintail/store"
 )
-
-var sqlResultType = reflect.TypeFor[SQLResult]()
 
 // rowChunk is what encoders read of a chunk.
 type rowChunk interface {

@@ -86,8 +86,9 @@ func httpError(status int, message, hint string) *Error {
 	return &Error{Detail: ErrorDetail{Code: string(code), Message: message, Hint: hint}, status: status}
 }
 
-// huma keeps the maker of its own errors in a variable of its package; nothing but this package uses huma.
+// huma keeps these in variables of its package; nothing but this package uses huma.
 func init() {
+	huma.DefaultArrayNullable = false // a list without elements is []
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		if status == http.StatusUnprocessableEntity {
 			status = http.StatusBadRequest

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -37,13 +38,15 @@ func (s *Server) healthRoutes(api huma.API, tag string) {
 			return &aliveOutput{Body: Alive{Status: "ok"}}, nil
 		})
 	register(s, api, huma.Operation{OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{tag}, Security: open,
-		Summary: "Whether readers can be served", Description: "Answers 503, with the same body and the reasons, when not."}, s.ready)
-	huma.Register(api, huma.Operation{OperationID: "metrics", Method: http.MethodGet, Path: "/metrics", Tags: []string{tag},
+		Summary: "Whether readers can be served", Description: "Answers 503, with the same body and the reasons, when not.", Errors: []int{400},
+		Responses: map[string]*huma.Response{"503": {Description: http.StatusText(http.StatusServiceUnavailable), Content: map[string]*huma.MediaType{
+			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Readiness](), true, "")}}}}}, s.ready)
+	register(s, api, huma.Operation{OperationID: "metrics", Method: http.MethodGet, Path: "/metrics", Tags: []string{tag},
 		Summary: "Metrics in Prometheus' text format", Description: "Open as server.metrics_open says; by default to clients on this machine.",
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}}},
 		func(context.Context, *struct{}) (*huma.StreamResponse, error) {
 			if s.opts.Gatherer == nil {
-				return nil, errorOf(fault.New(fault.NotFound, "", "this server gathers no metrics"))
+				return nil, fault.New(fault.NotFound, "", "this server gathers no metrics")
 			}
 			return &huma.StreamResponse{Body: func(ctx huma.Context) {
 				r, w := humago.Unwrap(ctx)

@@ -45,13 +45,14 @@ type SummaryStats struct {
 	P99Latency   float64 `json:"p99_latency"`
 }
 
-type metadataOutput struct {
-	Body struct {
-		Success  bool     `json:"success"`
-		Dataset  string   `json:"dataset"`
-		Metadata Metadata `json:"metadata"`
-	}
+// DatasetMetadata is the answer about a dataset's metadata.
+type DatasetMetadata struct {
+	Success  bool     `json:"success"`
+	Dataset  string   `json:"dataset"`
+	Metadata Metadata `json:"metadata"`
 }
+
+type metadataOutput struct{ Body DatasetMetadata }
 
 // metadataCache keeps what was computed of the data as it is: one entry for each status key.
 type metadataCache struct {
@@ -86,8 +87,6 @@ func (s *Server) metadata(ctx context.Context, in *dataKeyInput) (*metadataOutpu
 	if err != nil {
 		return nil, err
 	}
-	out := &metadataOutput{}
-	out.Body.Success, out.Body.Dataset = true, rel.status.Dataset
 	m, ok := s.meta.get(rel.status.Key, *rel.status.LastSync, rel.status.Rows)
 	if !ok {
 		if m, err = s.computeMetadata(ctx, rel); err != nil {
@@ -95,8 +94,7 @@ func (s *Server) metadata(ctx context.Context, in *dataKeyInput) (*metadataOutpu
 		}
 		s.meta.put(rel.status.Key, *rel.status.LastSync, rel.status.Rows, m)
 	}
-	out.Body.Metadata = m
-	return out, nil
+	return &metadataOutput{Body: DatasetMetadata{Success: true, Dataset: rel.status.Dataset, Metadata: m}}, nil
 }
 
 type dataKeyInput struct {

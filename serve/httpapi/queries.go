@@ -20,16 +20,16 @@ type Query struct {
 	Bytes     int64     `json:"bytes" doc:"Handed out so far, before compression."`
 }
 
-type queriesOutput struct {
-	Body struct {
-		Success bool    `json:"success"`
-		Queries []Query `json:"queries" doc:"Oldest first."`
-	}
+// Queries is the answer about all statements.
+type Queries struct {
+	Success bool    `json:"success"`
+	Queries []Query `json:"queries" doc:"Oldest first."`
 }
 
+type queriesOutput struct{ Body Queries }
+
 func (s *Server) queries(ctx context.Context, _ *struct{}) (*queriesOutput, error) {
-	out := &queriesOutput{}
-	out.Body.Success, out.Body.Queries = true, []Query{}
+	out := &queriesOutput{Body: Queries{Success: true, Queries: []Query{}}}
 	who := infoOf(ctx).who
 	all := s.opts.Access.CanAdmin(who) == nil
 	for _, q := range s.opts.Queries.List() {

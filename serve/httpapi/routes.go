@@ -13,6 +13,7 @@ func register[I, O any](s *Server, api huma.API, op huma.Operation, handler func
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	}
 	op.MaxBodyBytes = bodyBytesMax
+	op.RejectUnknownQueryParameters = len(op.Parameters) == 0 // an operation that documents free ones checks them itself
 	op.BodyReadTimeout = s.bodyTimeout
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
@@ -67,4 +68,28 @@ func (s *Server) routes(api huma.API) {
 		Summary: "Statements that wait or run", Description: "Administrators see everybody's, others their own.", Errors: []int{400}}, s.queries)
 	register(s, api, huma.Operation{OperationID: "kill-query", Method: http.MethodDelete, Path: "/v0/queries/{id}", Tags: []string{sql},
 		Summary: "End a statement", Description: "Administrators end everybody's, others their own.", Errors: []int{404}}, s.killQuery)
+	tidy(api.OpenAPI())
+}
+
+// tidy makes the document say what is: bad requests are 400 here, never huma's 422; and answers may get more members.
+func tidy(doc *huma.OpenAPI) {
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			if op == nil {
+				continue
+			}
+			if r := op.Responses["422"]; r != nil {
+				delete(op.Responses, "422")
+				r.Description = http.StatusText(http.StatusBadRequest)
+				op.Responses["400"] = r
+			}
+		}
+	}
+	all := doc.Components.Schemas.Map()
+	all["Metadata"].Properties["time_range"] = &huma.Schema{AnyOf: []*huma.Schema{all["Metadata"].Properties["time_range"], {Type: "null"}}}
+	for name, schema := range all {
+		if name != "SQLRequest" && schema.AdditionalProperties == false {
+			schema.AdditionalProperties = nil
+		}
+	}
 }

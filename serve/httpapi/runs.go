@@ -94,12 +94,13 @@ type runInput struct {
 	ID string `path:"id"`
 }
 
-type runOutput struct {
-	Body struct {
-		Success bool `json:"success"`
-		Run     Run  `json:"run"`
-	}
+// OneRun is the answer about one run.
+type OneRun struct {
+	Success bool `json:"success"`
+	Run     Run  `json:"run"`
 }
+
+type runOutput struct{ Body OneRun }
 
 // find returns a run that the caller may know of.
 func (s *Server) find(ctx context.Context, id string) (store.Run, error) {
@@ -118,9 +119,7 @@ func (s *Server) run(ctx context.Context, in *runInput) (*runOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &runOutput{}
-	out.Body.Success, out.Body.Run = true, runOf(r)
-	return out, nil
+	return &runOutput{Body: OneRun{Success: true, Run: runOf(r)}}, nil
 }
 
 func (s *Server) cancelRun(ctx context.Context, in *runInput) (*startedOutput, error) {

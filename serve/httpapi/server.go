@@ -142,7 +142,6 @@ func apiConfig() huma.Config {
 	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", "" // served by ourselves; no page loads anything from elsewhere
 	c.CreateHooks = nil                                   // no $schema member in answers
-	c.RejectUnknownQueryParameters = true
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "A static token of the configuration, or a JWT of the configured issuer."},
 		"basic":  {Type: "http", Scheme: "basic"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (s *Server) sqlRoute(api huma.API, tag string) {
 		Description: "The first rows are sent before the last are computed. A failure after that ends the answer: json gets the member error, ndjson a last line {\"error\": …}, and ndjson and csv are cut off in the middle of HTTP's framing, so that no client takes them for whole. gzip when Accept-Encoding asks for it.",
 		Errors:      []int{400, 413, 415, 429, 503}}
 	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
-		"application/json":     {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, sqlResultType)},
+		"application/json":     {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[SQLResult](), true, "")},
 		"application/x-ndjson": {Schema: &huma.Schema{Type: huma.TypeString, Description: "One object a row."}},
 		"text/csv":             {Schema: &huma.Schema{Type: huma.TypeString, Description: "A header line, then one line a row; NULL is empty, an empty text is \"\"."}},
 	}}}
