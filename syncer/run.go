@@ -176,7 +176,9 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 	}()
 	s.note(a, func(r *store.Run) {
 		a.guess = 0
-		r.Kind, r.Reason = kindOf(parts)
+		if r.Kind != KindVerify && r.Kind != KindReconcile { // these only begin by catching up
+			r.Kind, r.Reason = kindOf(parts)
+		}
 		for _, p := range parts {
 			if p.full {
 				a.guess += p.desc.RowsGuess

@@ -25,6 +25,7 @@ type Project struct {
 	DB     string   // path of the DuckDB file
 	Listen string   // of server.http, a free port
 	Env    []string // put after the test's own environment
+	DuckDB string   // more keys of duckdb for Head, such as "sync_mode: manual"
 }
 
 // CommandTimeout bounds a command that Run runs.
@@ -48,11 +49,15 @@ func With(t testing.TB, url, datasets string) *Project {
 
 // Head is the part of a configuration that most tests share: one source called pg, a small DuckDB, the door.
 func (p *Project) Head(url string) string {
+	more := ""
+	if p.DuckDB != "" {
+		more = ", " + p.DuckDB
+	}
 	return fmt.Sprintf(`sources:
   pg: {url: %q}
-duckdb: {path: data/pintail.duckdb, memory_limit: 512MiB, threads: 2, sync_workers: 2}
+duckdb: {path: data/pintail.duckdb, memory_limit: 512MiB, threads: 2, sync_workers: 2%s}
 server: {http: {listen: %q}}
-`, url, p.Listen)
+`, url, more, p.Listen)
 }
 
 // Write replaces the configuration.

@@ -46,7 +46,7 @@ func (p *Project) ServeNow() *Server {
 	s := &Server{Process: p.Start("serve"), t: p.t, project: p, Base: p.URL()}
 	p.t.Cleanup(func() {
 		if p.t.Failed() {
-			p.t.Logf("log of the server:\n%s", Tail(s.Stderr(), 40))
+			p.t.Logf("log of the server, without the requests it answered well:\n%s", Tail(s.Log(), 40))
 		}
 		if !s.stopped {
 			s.Stop()
@@ -76,7 +76,7 @@ func (s *Server) AwaitReady() {
 		}
 		last = body
 		if s.Ended() || time.Now().After(deadline) {
-			s.t.Fatalf("the server is not ready: %s\n%s", last, Tail(s.Stderr(), 20))
+			s.t.Fatalf("the server is not ready: %s\n%s", last, Tail(s.Log(), 20))
 		}
 		time.Sleep(pollEvery)
 	}
@@ -100,6 +100,17 @@ func (s *Server) Stop() Result {
 func (s *Server) Crash() {
 	s.stopped = true
 	s.Kill()
+}
+
+// Log is what the server logged, without requests that were answered well.
+func (s *Server) Log() string {
+	var keep []string
+	for line := range strings.Lines(s.Stderr()) {
+		if !strings.Contains(line, `"level":"INFO","msg":"http"`) {
+			keep = append(keep, line)
+		}
+	}
+	return strings.Join(keep, "")
 }
 
 // Tail is the last lines of a text.
@@ -148,7 +159,7 @@ func (s *Server) Do(method, path string, body any) (int, []byte) {
 	s.t.Helper()
 	status, b, err := s.try(method, path, body)
 	if err != nil {
-		s.t.Fatalf("%s %s: %v\n%s", method, path, err, Tail(s.Stderr(), 20))
+		s.t.Fatalf("%s %s: %v\n%s", method, path, err, Tail(s.Log(), 20))
 	}
 	return status, b
 }
