@@ -1,7 +1,7 @@
 // Command full compares a full sync with reading the same table and throwing it away.
 //
 //	make bench NAME=full
-//	make bench NAME=full ARGS="-vs 'other-tool --from \"$BENCH_URL\" --table $BENCH_TABLE --to $BENCH_OUT/x.duckdb'"
+//	go run ./bench/full -vs 'other-tool --from "$BENCH_URL" --table "$BENCH_TABLE" --to "$BENCH_OUT/x.duckdb"'
 package main
 
 import (

@@ -97,7 +97,8 @@ func run(ctx context.Context, s Spec, f flags) (met bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, b.Source.close()) }()
-	if b.Dir, err = os.MkdirTemp(b.Source.cache, "run-"); err != nil {
+	b.Dir = b.Source.work
+	if err := errors.Join(os.RemoveAll(b.Dir), os.Mkdir(b.Dir, 0o755)); err != nil { // a killed run may have left it
 		return false, err
 	}
 	defer os.RemoveAll(b.Dir)

@@ -27,7 +27,7 @@ var settings = map[string]string{
 // tables of this one.
 type Source struct {
 	*pgtest.Server
-	cache  string // a folder on the disk that the server's data is on
+	work   string // a folder for one run, on the disk that the server's data is on
 	unlock func() error
 }
 
@@ -37,15 +37,20 @@ func openSource(ctx context.Context, major int, keep bool) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{cache: filepath.Join(filepath.Dir(filepath.Dir(bin.Dir)), "bench"), unlock: func() error { return nil }}
-	if err := os.MkdirAll(s.cache, 0o755); err != nil {
+	s := &Source{unlock: func() error { return nil }}
+	if !keep {
+		if s.Server, err = pgtest.Start(ctx, pgtest.Options{Major: major, Settings: settings}); err != nil {
+			return nil, err
+		}
+		s.work = filepath.Join(s.Dir, "run") // goes with the server's folder, whatever happens
+		return s, nil
+	}
+	cache := filepath.Join(filepath.Dir(filepath.Dir(bin.Dir)), "bench")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
-	if !keep {
-		s.Server, err = pgtest.Start(ctx, pgtest.Options{Major: major, Settings: settings})
-		return s, err
-	}
-	dir := filepath.Join(s.cache, "postgres-"+bin.Version)
+	dir := filepath.Join(cache, "postgres-"+bin.Version)
+	s.work = dir + ".run"
 	l := flock.New(dir + ".lock")
 	locked, err := l.TryLock()
 	if err != nil {
