@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/source/postgres"
+	"github.com/pintaildb/pintail/syncer"
+)
+
+// tableCheck is what check found of one table.
+type tableCheck struct {
+	Dataset  string               `json:"dataset"`
+	Table    string               `json:"table"`
+	Report   postgres.CheckReport `json:"report"`
+	Key      []string             `json:"key,omitempty"`
+	KeyProof string               `json:"key_proof,omitempty"`
+	Problems []problem            `json:"problems,omitempty"`
+}
+
+type problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (a *app) checkCmd() *cobra.Command {
+	var asJSON, brief bool
+	c := &cobra.Command{
+		Use:   "check [DATASET...]",
+		Short: "Prove the configuration against the live source, before anything runs",
+		Long: `Prove the configuration against the live source: every query is prepared, its columns and their DuckDB types listed,
+missing columns and privileges named, rows estimated, and it is said what keeps late commits from being lost. Nothing is
+copied and nothing written. Exit code 3 says that something has to be mended first.
+
+` + exitHelp,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			found, err := a.check(cmd.Context(), cfg, args)
+			if err != nil {
+				return err
+			}
+			problems := 0
+			for _, t := range found {
+				problems += len(t.Problems)
+				if !asJSON {
+					a.printCheck(t, brief)
+				}
+			}
+			if asJSON {
+				if err := a.printJSON(found); err != nil {
+					return err
+				}
+			}
+			if problems > 0 {
+				return fault.New(fault.Differences, "the problems are listed above, each with what to do", "%s: %d problems", cfg.Path, problems)
+			}
+			if !asJSON {
+				fmt.Fprintf(a.out, "%s: %d tables, no problems. Next: pintail sync\n", cfg.Path, len(found))
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&brief, "brief", false, "leave the columns out")
+	return c
+}
+
+// check looks at every table of the datasets named, or of all. An error is a source that cannot be reached at all.
+func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]tableCheck, error) {
+	log, err := a.logger("error")
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = cfg.DatasetNames()
+	}
+	sources, err := openSources(cfg, nil, nil, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, s := range sources {
+			s.Close()
+		}
+	}()
+	var found []tableCheck
+	for _, name := range names {
+		d := cfg.Datasets[name]
+		if d == nil {
+			return nil, fault.New(fault.Usage, "the configuration has: "+strings.Join(cfg.DatasetNames(), ", "), "there is no dataset %q in %s", name, cfg.Path)
+		}
+		if err := d.Unsupported(); err != nil {
+			found = append(found, tableCheck{Dataset: name, Problems: []problem{problemOf(err)}})
+			continue
+		}
+		for _, p := range d.Parts {
+			// A snapshot for each table: after an error within it, nothing more can be asked of it.
+			t, err := checkTable(ctx, sources[d.Source], d, p)
+			if err != nil {
+				return nil, fault.Wrap(err, "check %s", name)
+			}
+			found = append(found, t)
+		}
+	}
+	return found, nil
+}
+
+func checkTable(ctx context.Context, src source.Source, d *config.Dataset, p config.Part) (tableCheck, error) {
+	t := tableCheck{Dataset: d.Name, Table: p.Target}
+	snap, err := src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: d.QueryTimeout})
+	if err != nil {
+		return t, err
+	}
+	defer func() { _ = snap.Close() }()
+	t.Report, err = snap.(*postgres.Snapshot).Check(ctx, syncer.Query(p), source.LateOptions{Lookback: d.Lookback, Mode: d.LateCommits})
+	switch {
+	case err != nil && (fault.Transient(err) || ctx.Err() != nil):
+		return t, err
+	case err != nil:
+		t.Problems = append(t.Problems, problemOf(err))
+	}
+	if len(t.Report.Columns) == 0 {
+		return t, nil
+	}
+	has := func(column string) bool {
+		return slices.ContainsFunc(t.Report.Columns, func(c postgres.CheckColumn) bool { return c.Name == column })
+	}
+	for _, k := range p.Key {
+		if to := p.Rename[k]; to != "" {
+			k = to
+		}
+		t.Key = append(t.Key, k)
+		if !has(k) {
+			t.Problems = append(t.Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("the key column %q is not among the columns", k), Hint: "select it, or change key"})
+		}
+	}
+	if len(t.Key) > 0 {
+		t.KeyProof = "each sync checks that it is unique"
+		for _, u := range t.Report.Keys {
+			if !slices.ContainsFunc(u, func(c string) bool { return !slices.Contains(t.Key, c) }) {
+				t.KeyProof = "unique by the source's own index"
+			}
+		}
+	}
+	if d.Form == config.FormSplit && !has("dataset_id") {
+		t.Problems = append(t.Problems, problem{Code: string(fault.SourceSQL), Message: "the query has no column dataset_id", Hint: "alias the column that joins both queries: AS dataset_id"})
+	}
+	for _, r := range t.Report.Relations {
+		if !r.Readable {
+			t.Problems = append(t.Problems, problem{Code: string(fault.SourcePrivilege), Message: "the role may not read " + r.Name, Hint: "GRANT SELECT ON " + r.Name + " TO the role of the source's url"})
+		}
+	}
+	if p.IncrementalColumn != "" && len(p.Key) == 0 {
+		t.Report.Warnings = append(t.Report.Warnings, "no key: changed and deleted rows below the watermark are not followed; a key, or reconcile, does")
+	}
+	return t, nil
+}
+
+func problemOf(err error) problem {
+	return problem{Code: string(fault.CodeOf(err)), Message: err.Error(), Hint: fault.HintOf(err)}
+}
+
+func (a *app) printCheck(t tableCheck, brief bool) {
+	r := &t.Report
+	mark := "●"
+	if len(t.Problems) > 0 {
+		mark = "✗"
+	}
+	fmt.Fprintf(a.out, "%s %s", mark, t.Dataset)
+	if t.Table != "" && t.Table != t.Dataset {
+		fmt.Fprintf(a.out, " → %s", t.Table)
+	}
+	if r.Kind != "" {
+		fmt.Fprintf(a.out, " (%s, about %s rows)", r.Kind, count(r.Rows))
+	}
+	fmt.Fprintln(a.out)
+	if len(r.Columns) > 0 && !brief {
+		tw := a.table("column", "PostgreSQL", "DuckDB", "")
+		for _, c := range r.Columns {
+			note := ""
+			if c.NotNull {
+				note = "not null"
+			}
+			if slices.Contains(t.Key, c.Name) {
+				note = strings.TrimSpace("key " + note)
+			}
+			tw.AppendRow(table.Row{c.Name, c.PGType, c.DuckDB, note})
+		}
+		tw.Render()
+	}
+	if t.KeyProof != "" {
+		fmt.Fprintf(a.out, "  key %s: %s\n", strings.Join(t.Key, ", "), t.KeyProof)
+	}
+	if r.Guarantee != "" {
+		sure := "not proven"
+		if r.Proven {
+			sure = "proven"
+		}
+		fmt.Fprintf(a.out, "  late commits: %s (%s): %s\n", r.Method, sure, r.Guarantee)
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.out, "  warning: %s\n", w)
+	}
+	for _, p := range t.Problems {
+		fmt.Fprintf(a.out, "  problem: %s\n", p.Message)
+		if p.Hint != "" {
+			fmt.Fprintf(a.out, "    hint: %s\n", p.Hint)
+		}
+	}
+	if r.Corrected != "" {
+		fmt.Fprintf(a.out, "  the query with them:\n%s\n", indent(r.Corrected))
+	}
+}
+
+func indent(s string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+}
