@@ -18,7 +18,7 @@ type Query struct {
 	Where   string   // of Table
 	// Rename maps a selected column to its name in the copy. All other column names here and below are names in the copy.
 	Rename            map[string]string
-	Types             map[string]string // column → DuckDB type asked for
+	Types             map[string]string // column → DuckDB type asked for; columns that are not there are passed over
 	PartitionColumn   string
 	IncrementalColumn string
 	// Text adds change.TextColumn: the source then sends NULL for values out of range, and their text there.

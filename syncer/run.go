@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,20 @@ func newPart(cfg config.Part, state store.TableState) *part {
 
 // Query is what a configured part reads, for check.
 func Query(p config.Part) source.Query { return newPart(p, store.TableState{}).query }
+
+// UnknownTypes are the columns for which the dataset asks for a type, and that none of its tables has.
+func UnknownTypes(d *config.Dataset, has func(column string) bool) []string {
+	var unknown []string
+	for _, p := range d.Parts {
+		for c := range p.Types {
+			if c = renamed(p, c); !has(c) && !slices.Contains(unknown, c) {
+				unknown = append(unknown, c)
+			}
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
 
 // syncTask is one run: attempts until one succeeds, the failure is not transient, or the time for retries is over. A copy
 // that contradicts the source is rebuilt within the run, at most once per cause.
@@ -236,6 +251,11 @@ func (s *Syncer) plan(ctx context.Context, snap source.Snapshot, d *config.Datas
 		if err := p.require(); err != nil {
 			return nil, err
 		}
+	}
+	if unknown := UnknownTypes(d, func(c string) bool {
+		return slices.ContainsFunc(parts, func(p *part) bool { return p.desc.Column(c) != nil })
+	}); len(unknown) > 0 {
+		return nil, fault.New(fault.Config, "types names columns as the query gives them", "types: there is no column %s", strings.Join(unknown, ", "))
 	}
 	if err := snap.Seal(ctx); err != nil {
 		return nil, err
@@ -511,11 +531,10 @@ func (p *part) newState(dataset string, now, asOf time.Time) store.TableState {
 	return t
 }
 
-// afterwards does what need not be in the commit: the view's row count, and giving the replaced tables' space back.
+// afterwards does what need not be in the commit: the view's row count.
 func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*part) error {
-	full, changed := false, false
+	changed := false
 	for _, p := range parts {
-		full = full || p.full
 		changed = changed || p.changed()
 	}
 	if changed && d.ViewName != "" {
@@ -527,11 +546,6 @@ func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*par
 		}
 		if err != nil {
 			return fmt.Errorf("counting the rows of view %s: %w", d.ViewName, err)
-		}
-	}
-	if full {
-		if err := s.store.Checkpoint(ctx); err != nil {
-			s.log.Warn("the space of replaced tables could not be given back yet", "dataset", d.Name, "error", err)
 		}
 	}
 	step.Reached(step.Reclaimed)

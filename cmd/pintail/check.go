@@ -114,6 +114,13 @@ func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]
 			}
 			found = append(found, t)
 		}
+		mine := found[len(found)-len(d.Parts):]
+		unknown := syncer.UnknownTypes(d, func(c string) bool {
+			return slices.ContainsFunc(mine, func(t tableCheck) bool { return t.has(c) || len(t.Report.Columns) == 0 })
+		})
+		for _, c := range unknown {
+			mine[0].Problems = append(mine[0].Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("types: there is no column %q", c), Hint: "types names columns as the query gives them"})
+		}
 	}
 	return found, nil
 }
@@ -135,15 +142,12 @@ func checkTable(ctx context.Context, src source.Source, d *config.Dataset, p con
 	if len(t.Report.Columns) == 0 {
 		return t, nil
 	}
-	has := func(column string) bool {
-		return slices.ContainsFunc(t.Report.Columns, func(c postgres.CheckColumn) bool { return c.Name == column })
-	}
 	for _, k := range p.Key {
 		if to := p.Rename[k]; to != "" {
 			k = to
 		}
 		t.Key = append(t.Key, k)
-		if !has(k) {
+		if !t.has(k) {
 			t.Problems = append(t.Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("the key column %q is not among the columns", k), Hint: "select it, or change key"})
 		}
 	}
@@ -155,7 +159,7 @@ func checkTable(ctx context.Context, src source.Source, d *config.Dataset, p con
 			}
 		}
 	}
-	if d.Form == config.FormSplit && !has("dataset_id") {
+	if d.Form == config.FormSplit && !t.has("dataset_id") {
 		t.Problems = append(t.Problems, problem{Code: string(fault.SourceSQL), Message: "the query has no column dataset_id", Hint: "alias the column that joins both queries: AS dataset_id"})
 	}
 	for _, r := range t.Report.Relations {
@@ -167,6 +171,10 @@ func checkTable(ctx context.Context, src source.Source, d *config.Dataset, p con
 		t.Report.Warnings = append(t.Report.Warnings, "no key: changed and deleted rows below the watermark are not followed; a key, or reconcile, does")
 	}
 	return t, nil
+}
+
+func (t *tableCheck) has(column string) bool {
+	return slices.ContainsFunc(t.Report.Columns, func(c postgres.CheckColumn) bool { return c.Name == column })
 }
 
 func problemOf(err error) problem {

@@ -133,8 +133,8 @@ func (c *client) run(ctx context.Context, kind, dataset string, full bool, watch
 		return store.Run{}, err
 	}
 	for {
-		var r runBody
-		err := c.get(ctx, http.MethodGet, "/api/store/runs/"+started.RunID, nil, &r)
+		var answer struct{ Run runBody }
+		err := c.get(ctx, http.MethodGet, "/api/store/runs/"+started.RunID, nil, &answer)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -143,7 +143,7 @@ func (c *client) run(ctx context.Context, kind, dataset string, full bool, watch
 		case err != nil:
 			return store.Run{}, err
 		}
-		run := r.run()
+		run := answer.Run.run()
 		if run.State != syncer.StateRunning {
 			if run.Error != "" {
 				return run, fault.New(fault.Code(run.Code), run.Hint, "%s", run.Error)
