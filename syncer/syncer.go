@@ -385,7 +385,7 @@ func (s *Syncer) ResetWatermark(ctx context.Context, dataset, table string) ([]s
 		}
 	}
 	if len(targets) == 0 {
-		return nil, fault.New(fault.NotFound, "", "dataset %s has no table %q; it has %v", dataset, table, d.Tables())
+		return nil, fault.New(fault.NotFound, "leave table out to reset all of them", "dataset %s has no table %q; it has %v", dataset, table, d.Tables())
 	}
 	ctx, a, err := s.begin(ctx, dataset, "reset-watermark")
 	if err != nil {
@@ -431,7 +431,7 @@ func (s *Syncer) Run(ctx context.Context, id string) (store.Run, bool, error) {
 	for _, a := range s.running {
 		if a.run.ID == id {
 			s.mu.Unlock()
-			return s.live(a).Run, true, nil
+			return s.underWay(a), true, nil
 		}
 	}
 	s.mu.Unlock()
@@ -452,7 +452,7 @@ func (s *Syncer) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, erro
 	s.mu.Unlock()
 	for i := range runs {
 		if a := live[runs[i].ID]; a != nil {
-			runs[i] = s.live(a).Run
+			runs[i] = s.underWay(a)
 		}
 	}
 	return runs, nil
@@ -473,6 +473,13 @@ func (s *Syncer) live(a *active) Live {
 		l.Run.Progress = min(float64(l.Run.RowsRead)/float64(a.guess), 0.99)
 	}
 	return l
+}
+
+// underWay is a run as others see it: it runs until the dataset is free for the next one, though its rows may be committed.
+func (s *Syncer) underWay(a *active) store.Run {
+	r := s.live(a).Run
+	r.State, r.EndedAt = StateRunning, time.Time{}
+	return r
 }
 
 // note changes a run's record under the lock that live reads it with.

@@ -4,6 +4,7 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -53,4 +54,42 @@ func deref[T any](v *T) string {
 		return "null"
 	}
 	return fmt.Sprint(*v)
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// flat is text with every run of white space as one blank.
+func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// replaceBlock puts another text into a `key: |` block of YAML, which ends at an empty line.
+func replaceBlock(t testing.TB, yaml, key, text string) string {
+	t.Helper()
+	before, rest, ok := strings.Cut(yaml, key+": |\n")
+	_, after, ended := strings.Cut(rest, "\n\n")
+	if !ok || !ended {
+		t.Fatalf("no block %s in\n%s", key, yaml)
+	}
+	return before + key + ": |\n    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n\n" + after
+}
+
+// checkJSON is one table of what `check --json` prints.
+type checkJSON struct {
+	Dataset, Table string
+	Report         struct {
+		Kind      string
+		Columns   []struct{ Name, PGType, DuckDB string }
+		Missing   []string
+		Corrected string
+		Warnings  []string
+		Guarantee string
+		Proven    bool
+	}
+	Problems []struct{ Code, Message, Hint string }
 }

@@ -94,16 +94,20 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	if err := door.Listen(); err != nil {
 		return err
 	}
-	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
-		return err
-	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.syncer.Serve(gctx) })
 	g.Go(func() error { return door.Run(gctx) })
 	g.Go(func() error { return s.hangups(gctx) })
 	g.Go(func() error {
-		// Scheduled runs wait for the start-up ones: they would meet in the same datasets.
+		// Scheduled runs wait for the start-up ones: they would meet in the same datasets. They are planned afterwards, so
+		// that what was synced just now is not due at once.
 		s.startup(gctx, cfg, interrupted)
+		s.reloading.Lock()
+		err := s.scheduler.Set(s.jobs(s.cfg))
+		s.reloading.Unlock()
+		if err != nil {
+			return err
+		}
 		return s.scheduler.Run(gctx)
 	})
 	done := make(chan error, 1)
