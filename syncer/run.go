@@ -311,7 +311,7 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 		p.reason = "no incremental column"
 	case p.state.Definition != definition(p.cfg, p.key, p.inc):
 		p.reason = "its definition changed in the configuration"
-	case prev == nil || prev.Safe == "" && prev.Xmin == "":
+	case prev == nil || prev.Safe == "" && prev.Xmin == "" && len(prev.Pending) == 0:
 		p.reason = "no watermark"
 	default:
 		var old []fingerprint
@@ -333,9 +333,15 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 	if p.full {
 		prev = nil
 	}
+	if d.LateCommits == "xmin" && len(p.key) == 0 {
+		return fault.New(fault.Config, "give the dataset a key, or use late_commits: auto", "late_commits: xmin brings changed rows by themselves, which only a key can put in place of the old ones")
+	}
 	var err error
 	if p.late, err = snap.Late(ctx, p.desc, prev, source.LateOptions{Lookback: d.Lookback, Mode: d.LateCommits}); err != nil {
 		return err
+	}
+	if len(p.key) == 0 {
+		p.late.Range.Xmin = "" // for the same reason: without a key the range is read and replaced as a whole
 	}
 	s.mu.Lock()
 	s.verdicts[p.cfg.Target] = p.late.Guarantee
@@ -507,7 +513,8 @@ func (p *part) apply(tx *store.Tx) (err error) {
 		p.inserted, p.updated, err = tx.Merge(p.cfg.Target, p.staged, p.key, p.columns())
 	default:
 		r := p.late.Range
-		p.deleted, p.inserted, err = tx.Rewrite(p.cfg.Target, p.staged, p.inc, r.Low, r.OrNull, p.columns())
+		everything := r.Low == "" // was read then, rows without a value too
+		p.deleted, p.inserted, err = tx.Rewrite(p.cfg.Target, p.staged, p.inc, r.Low, r.OrNull || everything, p.columns())
 	}
 	return err
 }
