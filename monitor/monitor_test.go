@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,11 +77,11 @@ func TestChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewChecks(2 * time.Second)
 		require.Empty(t, c.Run(t.Context()))
-		release, calls := make(chan struct{}), 0
+		release, calls := make(chan struct{}), atomic.Int32{}
 		c.Add("good", func(context.Context) error { return nil })
 		c.Add("bad", func(context.Context) error { return errors.New("m has not been synced yet") })
 		c.Add("panics", func(context.Context) error { panic("oops") })
-		c.Add("hangs", func(context.Context) error { calls++; <-release; return nil }) // and does not heed its context
+		c.Add("hangs", func(context.Context) error { calls.Add(1); <-release; return nil }) // and does not heed its context
 		start := time.Now()
 		got := c.Run(t.Context())
 		require.Equal(t, 2*time.Second, time.Since(start))
@@ -89,7 +90,7 @@ func TestChecks(t *testing.T) {
 		require.ErrorContains(t, got["panics"], "oops")
 		require.ErrorContains(t, got["hangs"], "no answer within 2s")
 		require.ErrorContains(t, c.Run(t.Context())["hangs"], "no answer for more than 2s")
-		require.Equal(t, 1, calls) // a hanging check is not piled up
+		require.EqualValues(t, 1, calls.Load()) // a hanging check is not piled up
 		close(release)
 		synctest.Wait()
 		require.NoError(t, c.Run(t.Context())["hangs"])

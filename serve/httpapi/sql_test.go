@@ -174,7 +174,7 @@ func TestHostileSQLOfAReader(t *testing.T) {
 // The first row is there before the last is computed, and memory does not grow with the result.
 func TestSQLStreams(t *testing.T) {
 	k := newKit(t, kitOptions{})
-	for format, rows := range map[string]int{"csv": 20_000_000, "json": 3_000_000} {
+	for format, rows := range map[string]int{"csv": 8_000_000, "json": 2_000_000} {
 		b, err := json.Marshal(map[string]any{"sql": fmt.Sprintf("SELECT i, 'a text of some length' AS text FROM range(%d) r(i)", rows), "format": format})
 		require.NoError(t, err)
 		req, err := http.NewRequest("POST", k.url+"/v0/sql", bytes.NewReader(b))
@@ -200,12 +200,12 @@ func TestSQLStreams(t *testing.T) {
 				break
 			}
 			require.NoError(t, err)
-			if n++; n%2_000_000 == 0 {
+			if n++; n%500_000 == 0 {
 				peak = max(peak, rss(t))
 			}
 		}
 		require.InDelta(t, rows, n, 1)
-		require.Less(t, peak-before, int64(150<<20), "resident memory grew while the result was read")
+		require.Less(t, peak-before, int64(100<<20), "resident memory grew while the result was read")
 		k.log.wait(t, "rows="+strconv.Itoa(rows))
 	}
 }
@@ -282,6 +282,7 @@ func (k *kit) open(ctx context.Context, sql string) *http.Response {
 	req, err := http.NewRequestWithContext(ctx, "POST", k.url+"/v0/sql", bytes.NewReader(b))
 	require.NoError(k.t, err)
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept-Encoding", "identity")
 	res, err := http.DefaultTransport.RoundTrip(req)
 	require.NoError(k.t, err)
 	return res
