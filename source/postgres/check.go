@@ -146,7 +146,7 @@ const (
 		FROM unnest($1::text[], $2::text[]) AS k(s, t) JOIN pg_namespace n ON n.nspname = k.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.t
 		ORDER BY 4 DESC, 1`
 	keyQuery = `SELECT array_to_string(x.indkey[0:x.indnkeyatts - 1], ' ') FROM pg_index x
-		WHERE x.indrelid = $1 AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL AND x.indexprs IS NULL
+		WHERE x.indrelid = $1 AND x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
 		AND NOT EXISTS (SELECT FROM unnest(x.indkey[0:x.indnkeyatts - 1]) k JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k WHERE NOT a.attnotnull)
 		ORDER BY x.indisprimary DESC, x.indnkeyatts, x.indexrelid`
 	indexQuery = `SELECT c.relkind IN ('r', 'p', 'm'), EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = $2 AND x.indisvalid AND x.indpred IS NULL),

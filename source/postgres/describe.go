@@ -117,7 +117,7 @@ func (n *Snapshot) describe(ctx context.Context, q source.Query) (*source.Descri
 	if err := n.catalog(ctx, d, p, sql, fields); err != nil {
 		return nil, err
 	}
-	if err := n.mapTypes(d, p, fields); err != nil {
+	if err := n.mapTypes(d, fields); err != nil {
 		return nil, err
 	}
 	if missing := missingColumns(d); missing != nil {
@@ -299,7 +299,7 @@ func (n *Snapshot) catalog(ctx context.Context, d *source.Description, p *plan, 
 	}
 	if d.Query.Table != "" {
 		if p.root == nil {
-			return fault.New(fault.SourceSQL, "Give at least one of the table's own columns.", "the table's catalog entry was not found")
+			return fault.New(fault.SourceConflict, "This is tried again with a new snapshot.", "the table was made after the snapshot was taken")
 		}
 		return n.table(ctx, d, p, tree)
 	}
@@ -415,19 +415,14 @@ func (n *Snapshot) learn(r *result) {
 }
 
 // mapTypes maps the columns' types, and those that the configuration asks for otherwise.
-func (n *Snapshot) mapTypes(d *source.Description, p *plan, fields []pgconn.FieldDescription) error {
-	asked := make(map[string]string, len(d.Query.Types))
-	for name, t := range d.Query.Types {
-		asked[name] = t
-	}
+func (n *Snapshot) mapTypes(d *source.Description, fields []pgconn.FieldDescription) error {
 	for i := range d.Columns {
 		c := &d.Columns[i]
 		c.Type = types.Of(fields[i].DataTypeOID, fields[i].TypeModifier, n.info)
-		want, ok := asked[c.Name]
+		want, ok := d.Query.Types[c.Name]
 		if !ok {
 			continue
 		}
-		delete(asked, c.Name)
 		under := fields[i].DataTypeOID
 		for t, ok := n.info(under); ok && t.Type == 'd'; t, ok = n.info(under) {
 			under = t.Base

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -50,7 +51,7 @@ func (s *Source) failed(ctx context.Context, err error, format string, args ...a
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		code, hint := classify(pg)
+		code, hint := s.classify(pg)
 		if pg.Hint != "" {
 			hint = strings.TrimSuffix(pg.Hint, ".") + ". " + hint
 		}
@@ -63,8 +64,27 @@ func (s *Source) failed(ctx context.Context, err error, format string, args ...a
 	return fault.New(fault.SourceUnavailable, networkHint(err), "%s: %w", doing, s.redact(err))
 }
 
+var denied = regexp.MustCompile(`^permission denied for (\w+)(?: \w+)? (\S+)$`)
+
+// grantHint says which statement gives the right that was missing.
+func (s *Source) grantHint(message string) string {
+	role := ident(s.config.User)
+	if plainName(s.config.User) == s.config.User {
+		role = s.config.User
+	}
+	if m := denied.FindStringSubmatch(message); m != nil {
+		switch m[1] {
+		case "schema":
+			return "GRANT USAGE ON SCHEMA " + m[2] + " TO " + role + ";"
+		case "table", "view", "relation", "materialized", "foreign", "column":
+			return "GRANT SELECT ON " + m[2] + " TO " + role + ";"
+		}
+	}
+	return "Grant " + role + " what is missing: USAGE on the schema, SELECT on the tables."
+}
+
 // classify maps an SQLSTATE.
-func classify(e *pgconn.PgError) (fault.Code, string) {
+func (s *Source) classify(e *pgconn.PgError) (fault.Code, string) {
 	switch e.Code {
 	case "53300":
 		return fault.SourceUnavailable, "The server has no connection left: lower `pool` of this source or `sync_workers`, or raise max_connections."
@@ -79,7 +99,7 @@ func classify(e *pgconn.PgError) (fault.Code, string) {
 	case "72000":
 		return fault.SourceConflict, "The source's old_snapshot_threshold is shorter than this read."
 	case "42501":
-		return fault.SourcePrivilege, "Grant it: GRANT USAGE ON SCHEMA … and GRANT SELECT ON … TO the role of this source."
+		return fault.SourcePrivilege, s.grantHint(e.Message)
 	case "57014":
 		if strings.Contains(e.Message, "statement timeout") {
 			return fault.SourceTimeout, "Raise `query_timeout`, read less (a `where`, an incremental_column with an index), or give a partition_column."

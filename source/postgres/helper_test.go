@@ -39,7 +39,9 @@ func connect(t testing.TB, url string) *pgx.Conn {
 
 func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
-	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := c.Exec(ctx, sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }

@@ -73,7 +73,7 @@ func (n *Snapshot) missing(ctx context.Context, q source.Query, m *MissingColumn
 }
 
 var relationMissing = regexp.MustCompile(`^relation "(.*)" does not exist$`)
-var columnMissing = regexp.MustCompile(`^column (?:"(.*)"|(\S+)) does not exist$`)
+var columnMissing = regexp.MustCompile(`^column (?:"(.*)"|(.*?)) does not exist$`)
 
 // unprepared explains why a statement cannot be prepared: where in the user's SQL, and what may have been meant.
 func (n *Snapshot) unprepared(ctx context.Context, q source.Query, err error) error {
@@ -85,7 +85,7 @@ func (n *Snapshot) unprepared(ctx context.Context, q source.Query, err error) er
 	if !errors.As(err, &pg) {
 		return err
 	}
-	code, hint := classify(pg)
+	code, hint := n.src.classify(pg)
 	near := ""
 	switch {
 	case pg.Code == "42P01":

@@ -137,11 +137,14 @@ func addColumns(sql string, columns []string) (corrected string, ok bool) {
 			}
 		}
 	}
-	if sel < 0 || from < sel+2 {
+	if sel < 0 || from < 0 {
 		return "", false
 	}
 	// Where the last token before FROM closes a parenthesis it is of depth 1: the list ends at the last of any depth.
 	list := tokens(sql[:ts[from].start])
+	if list[len(list)-1].start == ts[sel].start {
+		return "", false
+	}
 	end := list[len(list)-1].end
 	sep := ", "
 	if line := strings.LastIndexByte(sql[:end], '\n'); line > ts[sel].start {
