@@ -314,7 +314,7 @@ func (r *Result) report() {
 	if r.err != nil {
 		attrs = append(attrs, slog.String("code", string(fault.CodeOf(r.err))), slog.String("error", r.err.Error()))
 	}
-	r.core.log.LogAttrs(context.Background(), level, msg, attrs...)
+	r.core.log.LogAttrs(r.ctx, level, msg, attrs...)
 }
 
 // attrs never hold parameters: they are the reader's data.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"mime"
@@ -47,7 +48,8 @@ func (s *Server) chain(mux *http.ServeMux) http.Handler {
 		w := &statusWriter{ResponseWriter: out}
 		defer func() {
 			problem := recover()
-			if problem != nil && problem != http.ErrAbortHandler && ctx.Err() == nil {
+			cause, _ := problem.(error)
+			if problem != nil && !errors.Is(cause, http.ErrAbortHandler) && ctx.Err() == nil {
 				s.log.LogAttrs(ctx, slog.LevelError, "request panicked", slog.String("request", in.id), slog.Any("panic", problem), slog.String("stack", string(debug.Stack())))
 				if w.status == 0 {
 					httpError(http.StatusInternalServerError, "internal error; the server's log has it under request "+in.id, "").write(w)

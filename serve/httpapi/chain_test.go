@@ -180,7 +180,7 @@ func TestUnknownPathsMethodsAndBodies(t *testing.T) {
 
 	big := `{"sql":"SELECT 1 -- ` + strings.Repeat("x", bodyBytesMax) + `"}`
 	k.call("POST", "/v0/sql", "", big).fails(413, fault.Usage)
-	req, err := http.NewRequest("POST", k.url+"/v0/sql", struct{ *strings.Reader }{strings.NewReader(big)}) // of unknown length
+	req, err := http.NewRequest(http.MethodPost, k.url+"/v0/sql", struct{ *strings.Reader }{strings.NewReader(big)}) // of unknown length
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultTransport.RoundTrip(req)

@@ -270,6 +270,7 @@ type fakeSyncer struct {
 	mu      sync.Mutex
 	calls   []string
 	running map[string]bool
+	broken  string // the dataset that cannot start
 	runs    []store.Run
 	status  map[string]syncer.Status
 	fail    error
@@ -311,6 +312,9 @@ func (s *fakeSyncer) start(kind, dataset string) (string, error) {
 	}
 	if s.running[dataset] {
 		return "", fault.New(fault.Running, "wait", "a run of %s is under way", dataset)
+	}
+	if dataset == s.broken {
+		return "", fault.New(fault.Config, "leave it out", "%s cannot be synced", dataset)
 	}
 	s.called("%s %s", kind, dataset)
 	return kind + "-of-" + dataset, s.fail

@@ -158,7 +158,7 @@ func (s *Server) Listen() error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", s.opts.Listen)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.Listen)
 	if err != nil {
 		return listenError(s.opts.Listen, err)
 	}
@@ -177,7 +177,7 @@ func (s *Server) Addr() net.Addr {
 // Run serves until ctx ends. It then takes no new requests, gives those under way Options.Drain, interrupts the rest,
 // and returns when all have ended.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.Listen(); err != nil {
+	if err := s.Listen(); err != nil { //nolint:contextcheck // Opening a local port does not wait.
 		return err
 	}
 	requests, interrupt := context.WithCancel(context.WithoutCancel(ctx))
@@ -218,7 +218,9 @@ func (s *Server) Run(ctx context.Context) error {
 			err = srv.Close()
 		}
 	}
-	<-served
+	if cause := <-served; err == nil && !errors.Is(cause, http.ErrServerClosed) {
+		err = cause
+	}
 	if err != nil {
 		return fmt.Errorf("stop HTTP: %w", err)
 	}

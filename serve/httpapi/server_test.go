@@ -115,7 +115,7 @@ func TestStopDrains(t *testing.T) {
 
 func TestStopInterrupts(t *testing.T) {
 	k := newKit(t, kitOptions{server: func(o *Options) { o.Drain = 50 * time.Millisecond }})
-	res := k.open(t.Context(), "SELECT * FROM range(1000000000000)")
+	res := k.open(t.Context(), "SELECT * FROM range(1000000000000)") //nolint:bodyclose // It is, below.
 	defer res.Body.Close()
 	go func() { _, _ = io.Copy(io.Discard, res.Body) }() // ends with the connection
 	start := time.Now()
@@ -211,23 +211,29 @@ func TestTLS(t *testing.T) {
 	client, err := tls.LoadX509KeyPair(at("client.crt"), at("client.key"))
 	require.NoError(t, err)
 
-	ask := func(serverName string, certs ...tls.Certificate) (*http.Response, error) {
+	type reply struct {
+		status int
+		proto  string
+		header http.Header
+	}
+	ask := func(serverName string, certs ...tls.Certificate) (reply, error) {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.pool(), ServerName: serverName, Certificates: certs}, ForceAttemptHTTP2: true}
 		defer tr.CloseIdleConnections()
 		req := mustRequest(t, "GET", "https://"+k.srv.Addr().String()+"/api/store/status")
 		req.Host = serverName
 		res, err := tr.RoundTrip(req)
-		if err == nil {
-			_, _ = io.Copy(io.Discard, res.Body)
-			res.Body.Close()
+		if err != nil {
+			return reply{}, err
 		}
-		return res, err
+		defer res.Body.Close()
+		_, err = io.Copy(io.Discard, res.Body)
+		return reply{res.StatusCode, res.Proto, res.Header}, err
 	}
 	res, err := ask("pintail.test", client) // the certificate's name is a host name too
 	require.NoError(t, err)
-	require.Equal(t, 200, res.StatusCode)
-	require.Equal(t, "HTTP/2.0", res.Proto)
-	require.NotEmpty(t, res.Header.Get("Strict-Transport-Security"))
+	require.Equal(t, 200, res.status)
+	require.Equal(t, "HTTP/2.0", res.proto)
+	require.NotEmpty(t, res.header.Get("Strict-Transport-Security"))
 	_, err = ask("pintail.test")
 	require.Error(t, err, "without a client certificate")
 
@@ -238,7 +244,7 @@ func TestTLS(t *testing.T) {
 	k.srv.tls.mu.Unlock()
 	res, err = ask("renewed.test", client)
 	require.NoError(t, err)
-	require.Equal(t, 200, res.StatusCode)
+	require.Equal(t, 200, res.status)
 	require.NoError(t, os.WriteFile(at("tls.crt"), []byte("broken"), 0o600))
 	k.srv.tls.mu.Lock()
 	k.srv.tls.looked = time.Time{}

@@ -107,7 +107,7 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer res.Close()
-		r, w := humago.Unwrap(hc)
+		_, w := humago.Unwrap(hc)
 		body := newBodyWriter(w, s.writeTimeout, out.contentType(), acceptsGzip(in.AcceptEncoding))
 		st := &stream{res: res, out: out, body: body, buf: out.begin(nil)}
 		for chunk != nil && err == nil {
@@ -121,7 +121,7 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 			panic(http.ErrAbortHandler) // the client is gone
 		case err != nil && !body.started:
 			body.close()
-			s.fail(r.Context(), err).write(w)
+			s.fail(ctx, err).write(w)
 			return
 		}
 		sum := summary{rows: st.sent, truncated: res.Truncated(), elapsed: res.Elapsed(), position: position(res.Datasets(), synced)}
@@ -130,7 +130,7 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 		if err == nil {
 			end = out.end(st.buf, sum)
 		} else {
-			end, cut = out.fail(nil, sum, s.fail(r.Context(), err).Detail)
+			end, cut = out.fail(nil, sum, s.fail(ctx, err).Detail)
 		}
 		body.write(end)
 		body.close()

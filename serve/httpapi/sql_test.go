@@ -177,7 +177,7 @@ func TestSQLStreams(t *testing.T) {
 	for format, rows := range map[string]int{"csv": 8_000_000, "json": 2_000_000} {
 		b, err := json.Marshal(map[string]any{"sql": fmt.Sprintf("SELECT i, 'a text of some length' AS text FROM range(%d) r(i)", rows), "format": format})
 		require.NoError(t, err)
-		req, err := http.NewRequest("POST", k.url+"/v0/sql", bytes.NewReader(b))
+		req, err := http.NewRequest(http.MethodPost, k.url+"/v0/sql", bytes.NewReader(b))
 		require.NoError(t, err)
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Accept-Encoding", "identity")
@@ -279,7 +279,7 @@ func (k *kit) open(ctx context.Context, sql string) *http.Response {
 	k.t.Helper()
 	b, err := json.Marshal(map[string]any{"sql": sql, "format": "ndjson"})
 	require.NoError(k.t, err)
-	req, err := http.NewRequestWithContext(ctx, "POST", k.url+"/v0/sql", bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url+"/v0/sql", bytes.NewReader(b))
 	require.NoError(k.t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept-Encoding", "identity")
@@ -295,7 +295,7 @@ func TestSQLOfAClientThatIsGone(t *testing.T) {
 	g := errgroup.Group{}
 	g.Go(func() error {
 		b, _ := json.Marshal(map[string]any{"sql": slowSQL})
-		req, err := http.NewRequestWithContext(ctx, "POST", k.url+"/v0/sql", bytes.NewReader(b))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url+"/v0/sql", bytes.NewReader(b))
 		if err != nil {
 			return err
 		}
@@ -338,7 +338,7 @@ func TestSQLRunsLongerThanTheBodyMayTake(t *testing.T) {
 func TestQueriesAreListedAndKilled(t *testing.T) {
 	k := newKit(t, kitOptions{users: true})
 	b, _ := json.Marshal(map[string]any{"sql": "SELECT * FROM range(1000000000000)", "format": "ndjson"})
-	req, err := http.NewRequest("POST", k.url+"/v0/sql", bytes.NewReader(b))
+	req, err := http.NewRequest(http.MethodPost, k.url+"/v0/sql", bytes.NewReader(b))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer reader-reader")
@@ -381,7 +381,7 @@ func TestConcurrentReaders(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if lines := strings.Split(string(b), "\n"); res.StatusCode != 200 || len(lines) != 3 || lines[1] != want+",120" {
+				if lines := strings.Split(string(b), "\n"); res.StatusCode != http.StatusOK || len(lines) != 3 || lines[1] != want+",120" {
 					return fmt.Errorf("%d %q", res.StatusCode, b)
 				}
 			}

@@ -50,10 +50,11 @@ type startedOutput struct{ Body Started }
 
 // StartedAll is the answer of a sync of every dataset.
 type StartedAll struct {
-	Success        bool              `json:"success"`
-	Message        string            `json:"message"`
-	RunIDs         map[string]string `json:"run_ids" doc:"Run started, by dataset."`
-	AlreadyRunning []string          `json:"already_running" doc:"Datasets whose run under way was left alone."`
+	Success        bool                   `json:"success"`
+	Message        string                 `json:"message"`
+	RunIDs         map[string]string      `json:"run_ids" doc:"Run started, by dataset."`
+	AlreadyRunning []string               `json:"already_running" doc:"Datasets whose run under way was left alone."`
+	NotStarted     map[string]ErrorDetail `json:"not_started,omitempty" doc:"Why others were not started, by dataset."`
 }
 
 type startedAllOutput struct{ Body StartedAll }
@@ -66,9 +67,9 @@ func mode(full bool) string {
 }
 
 func (s *Server) syncAll(ctx context.Context, in *syncAllInput) (*startedAllOutput, error) {
-	out := &startedAllOutput{Body: StartedAll{Success: true, RunIDs: map[string]string{}, AlreadyRunning: []string{}}}
+	out := &startedAllOutput{Body: StartedAll{Success: true, RunIDs: map[string]string{}, AlreadyRunning: []string{}, NotStarted: map[string]ErrorDetail{}}}
 	who := infoOf(ctx).who
-	var denied, busy error
+	var denied, busy, failed error
 	for _, dataset := range s.opts.Syncer.Datasets() {
 		if err := s.opts.Access.CanSync(who, dataset); err != nil {
 			denied = err
@@ -82,11 +83,14 @@ func (s *Server) syncAll(ctx context.Context, in *syncAllInput) (*startedAllOutp
 			out.Body.AlreadyRunning = append(out.Body.AlreadyRunning, dataset)
 			busy = err
 		default:
-			return nil, fault.Wrap(err, "sync %s", dataset)
+			failed = fault.Wrap(err, "sync %s", dataset)
+			out.Body.NotStarted[dataset] = s.fail(ctx, err).Detail
 		}
 	}
 	switch {
 	case len(out.Body.RunIDs) > 0:
+	case failed != nil:
+		return nil, failed
 	case busy != nil:
 		return nil, busy
 	case denied != nil:

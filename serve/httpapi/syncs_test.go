@@ -27,8 +27,14 @@ func TestSyncAll(t *testing.T) {
 	k := newKit(t, kitOptions{})
 	require.Equal(t, map[string]any{"success": true, "message": "Sync started in background (full rebuild)", "already_running": []any{},
 		"run_ids": map[string]any{"e": "full-of-e", "m": "full-of-m", "never": "full-of-never"}}, k.call("POST", "/api/store/sync?full=true", "", "").json(202))
-	k.syncer.running["m"] = true
+	k.syncer.broken = "e"
 	got := k.call("POST", "/api/store/sync", "", "").json(202)
+	require.Equal(t, map[string]any{"m": "sync-of-m", "never": "sync-of-never"}, got["run_ids"])
+	require.Equal(t, map[string]any{"e": map[string]any{"code": "config", "message": "e cannot be synced", "hint": "leave it out"}}, got["not_started"])
+	k.syncer.running["m"], k.syncer.running["never"] = true, true
+	k.call("POST", "/api/store/sync", "", "").fails(400, fault.Config)
+	k.syncer.broken, k.syncer.running = "", map[string]bool{"m": true}
+	got = k.call("POST", "/api/store/sync", "", "").json(202)
 	require.Equal(t, []any{"m"}, got["already_running"])
 	require.Equal(t, map[string]any{"e": "sync-of-e", "never": "sync-of-never"}, got["run_ids"])
 	k.syncer.running["e"], k.syncer.running["never"] = true, true
