@@ -73,7 +73,7 @@ type Range struct {
 	High   string // rows with Column < High; "" is no bound. Texts compare under COLLATE "C".
 	OrNull bool   // rows whose Column is NULL as well
 	Xmin   string // rows whose row version a transaction not older than this xid wrote as well (tables only)
-	Limit  int64  // at most so many rows in the order of Column, ties with the last one included; 0 is no limit
+	Limit  int64  // at most so many rows in the order of Column, ties with the last one included, or any rows without a Column; 0 is no limit
 }
 
 // Snapshot is one consistent view of the source. It reads nothing until Describe; between the last Describe and the first

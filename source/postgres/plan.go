@@ -73,7 +73,7 @@ func conditions(d *source.Description, p *plan, r source.Range) (string, error) 
 		if col = index(d, r.Column); col < 0 {
 			return "", fault.New(fault.SchemaLost, didYouMean(r.Column, columnNames(d)), "there is no column %q", r.Column)
 		}
-	} else if r.Low != "" || r.High != "" || r.Limit > 0 {
+	} else if r.Low != "" || r.High != "" {
 		return "", fault.New(fault.Internal, "", "a range without a column")
 	}
 	var within, any []string
@@ -152,6 +152,10 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 		return nil, err
 	}
 	whole := part{query: p.query(p.from, cond), weight: d.RowsGuess}
+	if r.Limit > 0 && r.Column == "" {
+		// Without an order these are any rows: enough to tell whether there are more than a cap.
+		return []part{{query: fmt.Sprintf("%s LIMIT %d", whole.query, r.Limit), weight: r.Limit}}, nil
+	}
 	if r.Limit > 0 {
 		return p.limited(d, r, cond), nil
 	}

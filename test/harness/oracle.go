@@ -229,25 +229,28 @@ func readSource(ctx context.Context, url, query string) (*relation, error) {
 	if _, err := conn.PgConn().Exec(ctx, pins).ReadAll(); err != nil {
 		return nil, err
 	}
-	results, err := conn.PgConn().Exec(ctx, query).ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", query, err)
+	results := conn.PgConn().Exec(ctx, query)
+	if !results.NextResult() {
+		return nil, fmt.Errorf("%s: %w", query, results.Close())
 	}
-	res := results[0]
+	res := results.ResultReader()
 	r := &relation{}
-	for _, f := range res.FieldDescriptions {
+	for _, f := range res.FieldDescriptions() {
 		r.names = append(r.names, f.Name)
 		r.oids = append(r.oids, f.DataTypeOID)
 	}
-	for _, values := range res.Rows {
-		row := make([]cell, len(values))
-		for i, v := range values {
+	for res.NextRow() {
+		row := make([]cell, len(r.names))
+		for i, v := range res.Values() {
 			row[i] = cell{string(v), v == nil}
 			if r.oids[i] == moneyOID {
 				row[i].text = strings.NewReplacer("$", "", ",", "").Replace(row[i].text)
 			}
 		}
 		r.rows = append(r.rows, row)
+	}
+	if err := results.Close(); err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
 	}
 	return r, nil
 }

@@ -126,6 +126,17 @@ func TestWithoutKeyRowsAreCounted(t *testing.T) {
 	require.Equal(t, []string{"extra", "missing"}, kinds)
 }
 
+func TestWithoutRowsColumnsAreCompared(t *testing.T) {
+	url := pgtest.Get(t, pgtest.Newest).DB(t)
+	PG(t, url, `CREATE TABLE t (a int)`)
+	require.Zero(t, Compare(t, url, "SELECT a FROM t", fake{cols: []column{{"a", "INTEGER"}}}, "t"))
+	_, diffs, err := Diff(t.Context(), url, "SELECT a, 1 AS b FROM t", fake{cols: []column{{"a", "INTEGER"}}}, "t")
+	require.NoError(t, err)
+	require.Len(t, diffs, 1)
+	_, _, err = Diff(t.Context(), url, "SELECT a / 0 FROM generate_series(1, 2) a", fake{cols: []column{{"a", "INTEGER"}}}, "t")
+	require.ErrorContains(t, err, "division by zero")
+}
+
 func TestIntervals(t *testing.T) {
 	for duck, want := range map[string]string{
 		"00:00:00":                           "00:00:00",
