@@ -23,8 +23,9 @@ const (
 	// defaultLookback is for timestamps, dateLookback for dates.
 	defaultLookback = 5 * time.Minute
 	dateLookback    = 24 * time.Hour
-	// zoneSpread is how far ahead of UTC a local clock can be.
-	zoneSpread = 14 * time.Hour
+	// zoneAhead and zoneBehind are how far from UTC a local clock can be.
+	zoneAhead  = 14 * time.Hour
+	zoneBehind = 12 * time.Hour
 	// xidHorizon is how many transactions may pass before 32-bit ids no longer tell which of two is older.
 	xidHorizon = 1 << 31
 )
@@ -373,14 +374,18 @@ func (l *late) nextLookback(w *source.Watermark, last string) error {
 	if w.High == "" {
 		return nil
 	}
-	var now, back int64
+	// A local clock shows some time between these two.
+	var earliest, latest, back int64
 	switch t.Kind {
 	case types.TimestampTZ:
-		now, back = timeOf(t, l.n.before.now), defaultLookback.Microseconds()
+		latest, back = timeOf(t, l.n.before.now), defaultLookback.Microseconds()
+		earliest = latest
 	case types.Timestamp:
-		now, back = timeOf(t, l.n.before.now.Add(zoneSpread)), defaultLookback.Microseconds()
+		latest, back = timeOf(t, l.n.before.now.Add(zoneAhead)), defaultLookback.Microseconds()
+		earliest = timeOf(t, l.n.before.now.Add(-zoneBehind))
 	case types.Date:
-		now, back = timeOf(t, l.n.before.now.Add(zoneSpread)), int64(dateLookback/(24*time.Hour))
+		latest, back = timeOf(t, l.n.before.now.Add(zoneAhead)), int64(dateLookback/(24*time.Hour))
+		earliest = timeOf(t, l.n.before.now.Add(-zoneBehind))
 	default:
 		if last != "" {
 			var err error
@@ -395,14 +400,16 @@ func (l *late) nextLookback(w *source.Watermark, last string) error {
 			back = int64((*l.lookback + 24*time.Hour - 1) / (24 * time.Hour))
 		}
 	}
-	x := now
+	x := latest
 	// A capped read is still catching up: going back from its last row could read the same rows for ever.
 	if last == "" {
 		h, err := parseTime(t, w.High)
 		if err != nil {
 			return err
 		}
-		x = min(now, h)
+		if x = h; h > latest {
+			x = earliest // the value says nothing of what time it is
+		}
 	}
 	w.Safe = formatTime(t, x-back)
 	return nil
