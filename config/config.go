@@ -178,7 +178,8 @@ type Server struct {
 
 // Listen is one door. An empty Listen is closed.
 type Listen struct {
-	Listen string `yaml:"listen" help:"host:port. Port 0 takes a free one." computed:"127.0.0.1:8500 for http; closed for the others" example:"127.0.0.1:8500"`
+	Listen string   `yaml:"listen" help:"host:port. Port 0 takes a free one." computed:"127.0.0.1:8500 for http; closed for the others" example:"127.0.0.1:8500"`
+	Hosts  []string `yaml:"hosts" help:"Names by which clients may call the HTTP door, beside loopback, the listen address and the certificate's names; * is any." example:"[pintail.internal]"`
 }
 
 // TLS names the files of the certificate. Empty: no TLS.

@@ -50,7 +50,14 @@ func (a *app) client(cfg *config.Config) (*client, error) {
 	if u, err := url.Parse(base); err != nil || u.Host == "" {
 		return nil, &usageError{fmt.Errorf("--server %q is not a URL like http://127.0.0.1:8500", base)}
 	}
-	return &client{base: strings.TrimRight(base, "/"), token: os.Getenv("PINTAIL_TOKEN"), http: &http.Client{}}, nil
+	return &client{base: strings.TrimRight(base, "/"), token: os.Getenv("PINTAIL_TOKEN"), http: newHTTP()}, nil
+}
+
+// newHTTP does not ask for compressed answers: most servers are on this machine.
+func newHTTP() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression = true
+	return &http.Client{Transport: t}
 }
 
 // do sends a request and returns the body of a good answer, which the caller closes.

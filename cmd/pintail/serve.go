@@ -83,7 +83,7 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	cfg := s.cfg
 	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, Log: s.log, Registerer: metrics.Registerer()})
 	door, err := httpapi.New(httpapi.Options{
-		Listen: cfg.Server.HTTP.Listen, TLS: httpapi.TLS{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA},
+		Listen: cfg.Server.HTTP.Listen, Hosts: cfg.Server.HTTP.Hosts, TLS: httpapi.TLS{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA},
 		Access: s.access, Queries: core, Syncer: s.syncer, SyncedAt: s.syncer.SyncedAt, Reload: s.reload, Ready: s.checks().Run,
 		Enabled: cfg.DuckDB.Enabled, MetricsOpen: cfg.Server.MetricsOpen, Gatherer: metrics.Gatherer(), Registerer: metrics.Registerer(), Log: s.log,
 	})

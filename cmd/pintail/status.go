@@ -71,7 +71,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 		defer close(ended)
 		_ = door.Run(serving) // the request's own error says more
 	}()
-	c := &client{base: "http://" + door.Addr().String(), token: token, http: &http.Client{}}
+	c := &client{base: "http://" + door.Addr().String(), token: token, http: newHTTP()}
 	return c, func() {
 		c.http.CloseIdleConnections()
 		stop()
