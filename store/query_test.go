@@ -77,7 +77,7 @@ func TestContextEndsAStatement(t *testing.T) {
 			t.Errorf("ended after %v", d)
 		}
 		// And the session lives on.
-		if n, err := se.queryInt(context.Background(), "SELECT 42"); n != 42 || err != nil {
+		if n, err := se.queryInt(context.Background(), "SELECT 42::BIGINT"); n != 42 || err != nil {
 			t.Error(n, err)
 		}
 	})

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -178,4 +179,42 @@ func TestCSV(t *testing.T) {
 		out = append(c.AppendCSV(out, i, 0), ';')
 	}
 	equal(t, "fields", string(out), `;"";plain;"a,b";"say ""hi""";"two`+"\n"+`lines";"cr`+"\r"+`";"[""a"",""b""]";1.5;=1+1;`)
+}
+
+// TestDatesAgainstDuckDB compares with DuckDB's own text, which differs in where it says BC.
+func TestDatesAgainstDuckDB(t *testing.T) {
+	s := openTest(t, Options{})
+	se := session(t, s)
+	st, err := se.Prepare(context.Background(), `SELECT d, d::VARCHAR, ts, ts::VARCHAR, tz, tz::VARCHAR FROM (SELECT DATE '1970-01-01' + ((hash(range) % 200000000)::BIGINT - 2000000)::INT AS d,
+		make_timestamp((hash(range, 1) % 9200000000000000000)::BIGINT - 200000000000000000) AS ts, make_timestamp((hash(range, 2) % 400000000000000000)::BIGINT - 200000000000000000)::TIMESTAMPTZ AS tz FROM range(20000))`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := st.Query(context.Background(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for {
+		c, err := rows.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c == nil {
+			break
+		}
+		for i := range c.Len() {
+			for k := 0; k < 6; k += 2 {
+				n++
+				got, want := string(c.AppendText(nil, k, i)), string(c.AppendText(nil, k+1, i))
+				if day, clock, bc := strings.Cut(want, " (BC)"); bc {
+					want = day + clock + " BC"
+				}
+				if got != want {
+					t.Fatalf("%s, DuckDB has %s", got, want)
+				}
+			}
+		}
+	}
+	equal(t, "values", n, 60000)
 }

@@ -108,98 +108,23 @@ func (s *Store) max(ctx context.Context, table, column string) (text string, err
 		}
 		switch sqlType {
 		case "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
-			// The plain maximum is answered from statistics in part; a filtered one reads the column.
-			for _, where := range []string{"", " WHERE isfinite(" + c + ")"} {
-				number, again := "epoch_us(m)", false
-				if sqlType == "DATE" {
-					number = "(m - DATE '1970-01-01')::BIGINT"
-				}
-				err := se.query(ctx, fmt.Sprintf("SELECT m IS NULL, CASE WHEN isfinite(m) THEN %s END FROM (SELECT max(%s) AS m FROM %s%s)", number, c, table, where), nil, func(r ownRow) error {
-					switch {
-					case r.bool(0):
-					case r.null(1):
-						again = true
-					case sqlType == "DATE":
-						text = string(appendPGDate(nil, r.int(1)))
-					default:
-						text = string(appendPGTimestamp(nil, r.int(1), sqlType != "TIMESTAMP"))
-					}
-					return nil
-				})
-				if err != nil || !again {
-					return err
-				}
+			number := "epoch_us(m)"
+			if sqlType == "DATE" {
+				number = "(m - DATE '1970-01-01')::BIGINT"
 			}
-			return nil
+			// Compared with a constant, and not by isfinite, the answer may come from statistics.
+			return se.query(ctx, fmt.Sprintf("SELECT CASE WHEN isfinite(m) THEN %s END FROM (SELECT max(%s) AS m FROM %s WHERE %s < 'infinity'::%s)", number, c, table, c, sqlType), nil, func(r ownRow) error {
+				switch {
+				case r.null(0):
+				case sqlType == "DATE":
+					text = string(appendPGDate(nil, r.int(0)))
+				default:
+					text = string(appendPGTimestamp(nil, r.int(0), sqlType != "TIMESTAMP"))
+				}
+				return nil
+			})
 		}
 		return se.query(ctx, fmt.Sprintf("SELECT max(%s)::VARCHAR FROM %s", c, table), nil, func(r ownRow) error { text = r.text(0); return nil })
 	})
 	return text, doing(err, "find the largest %s", column)
-}
-
-// CheckKey proves that the staged rows have no NULL in a key column and no key twice: fault.NullKey and fault.DuplicateKey
-// say how many, and name up to three.
-func (s *Store) CheckKey(ctx context.Context, st *Staged, key []string) error {
-	for _, k := range key {
-		if _, err := column(st.cols, k); err != nil {
-			return doing(err, "check the key")
-		}
-	}
-	names := strings.Join(key, ", ")
-	return s.with(func(se *Session) error {
-		nulls := make([]string, len(key))
-		for i, k := range key {
-			nulls[i] = quote(k) + " IS NULL"
-		}
-		n, err := se.queryInt(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s", st.sql, strings.Join(nulls, " OR ")))
-		if err != nil {
-			return doing(err, "check the key (%s)", names)
-		}
-		if n > 0 {
-			examples, err := se.examples(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s LIMIT 3", texts(key), st.sql, strings.Join(nulls, " OR ")), len(key))
-			if err != nil {
-				return err
-			}
-			return fault.New(fault.NullKey, "a key must not be NULL: choose other key columns, or leave such rows out with where",
-				"key (%s) is NULL in %d of %d rows, such as %s", names, n, st.Rows, examples)
-		}
-		k := quoteAll(key, "")
-		twice := fmt.Sprintf("SELECT %s, count(*) AS _n FROM %s GROUP BY %s HAVING count(*) > 1", k, st.sql, k)
-		if n, err = se.queryInt(ctx, "SELECT count(*) FROM ("+twice+")"); err != nil {
-			return doing(err, "check the key (%s)", names)
-		}
-		if n > 0 {
-			examples, err := se.examples(ctx, fmt.Sprintf("SELECT %s FROM (%s) ORDER BY ALL LIMIT 3", texts(key), twice), len(key))
-			if err != nil {
-				return err
-			}
-			return fault.New(fault.DuplicateKey, "a key must be unique in what the query returns: add columns to it, or leave it out",
-				"key (%s) is there more than once for %d values, such as %s", names, n, examples)
-		}
-		return nil
-	})
-}
-
-// texts are the key's values as text, short enough for a message.
-func texts(key []string) string {
-	q := make([]string, len(key))
-	for i, k := range key {
-		q[i] = "left(" + quote(k) + "::VARCHAR, 100)"
-	}
-	return strings.Join(q, ", ")
-}
-
-func (se *Session) examples(ctx context.Context, sql string, cols int) (string, error) {
-	var rows []string
-	err := se.query(ctx, sql, nil, func(r ownRow) error {
-		row := make([]string, cols)
-		for i := range row {
-			if row[i] = r.text(i); r.null(i) {
-				row[i] = "NULL"
-			}
-		}
-		rows = append(rows, "("+strings.Join(row, ", ")+")")
-		return nil
-	})
-	return strings.Join(rows, ", "), err
 }

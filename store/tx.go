@@ -16,7 +16,7 @@ type Tx struct {
 	s       *Store
 	se      *Session
 	ctx     context.Context
-	dropped bool // a table was dropped, whose space a checkpoint frees
+	swapped bool // or dropped: a checkpoint makes the file as small as it can be
 	runs    int64
 }
 
@@ -88,7 +88,7 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) error {
 			return doing(err, "commit")
 		}
 		committed = true
-		if tx.dropped {
+		if tx.swapped {
 			s.reclaim.Store(true)
 		}
 		if tx.runs > 0 {
@@ -132,6 +132,7 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 	if _, err := tx.Exec("ALTER TABLE " + st.sql + " RENAME TO " + quote(target)); err != nil {
 		return doing(err, "swap %s", target)
 	}
+	tx.swapped = true
 	return nil
 }
 
@@ -222,7 +223,11 @@ func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange)
 	if err != nil {
 		return 0, doing(err, "delete from %s", target)
 	}
-	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, onKey(key)))
+	on, err := tx.joinOn(st, key)
+	if err != nil {
+		return 0, doing(err, "delete from %s", target)
+	}
+	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, on))
 	return n, doing(err, "delete from %s", target)
 }
 
@@ -240,7 +245,7 @@ func (tx *Tx) DropView(name string) error {
 
 // DropTable drops the table, if it is there.
 func (tx *Tx) DropTable(name string) error {
-	tx.dropped = true
+	tx.swapped = true
 	_, err := tx.Exec("DROP TABLE IF EXISTS " + tx.s.table(name))
 	return doing(err, "drop the table %s", name)
 }
