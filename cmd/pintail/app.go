@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -82,6 +83,10 @@ type instance struct {
 func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o syncer.Options) (*instance, error) {
 	if !cfg.DuckDB.Enabled {
 		return nil, fault.New(fault.Config, "set duckdb.enabled: true", "%s: duckdb.enabled is false, so there is no file to open", cfg.Path)
+	}
+	// A reader that waits for its socket keeps a processor of the Go scheduler: the others get as many as without it.
+	if want := runtime.NumCPU() + cfg.DuckDB.SyncWorkers; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
 	}
 	st, err := store.Open(ctx, store.Options{Path: cfg.DuckDB.Path, MemoryLimit: cfg.DuckDB.MemoryLimit.Bytes(), TempLimit: cfg.DuckDB.TempLimit.Bytes(), Threads: cfg.DuckDB.Threads, Log: log})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 const (
@@ -94,13 +95,11 @@ func (s *rawSocket) detach() error {
 
 func (s *rawSocket) read(ctx context.Context, b []byte) (int, error) {
 	if s.tcp && !s.low && s.total > streamBytes {
-		s.low = true
-		if syscall.SetsockoptInt(s.fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, lowWater) == nil {
-			_ = setTimeout(s.fd, gatherWait)
-		}
+		// The timeout first: a high mark without it could hold back the end of an answer.
+		s.low = setTimeout(s.fd, gatherWait) == nil && syscall.SetsockoptInt(s.fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, lowWater) == nil
 	}
 	for {
-		n, err := syscall.Read(s.fd, b)
+		n, err := s.readOnce(b)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
@@ -116,6 +115,19 @@ func (s *rawSocket) read(ctx context.Context, b []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// readOnce blocks for gatherWait at most once rows flow. It then keeps the goroutine's processor: handing that over around
+// each of thousands of short waits costs more than the wait, and gatherWait is what a stop of the world may take longer.
+func (s *rawSocket) readOnce(b []byte) (int, error) {
+	if !s.low {
+		return syscall.Read(s.fd, b)
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 func setTimeout(fd int, d time.Duration) error {
