@@ -8,6 +8,7 @@ import (
 	"context"
 
 	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/store"
 
@@ -117,46 +118,61 @@ func widens(a, b *types.Type) bool {
 
 func isDecimal(k types.Kind) bool { return k >= types.Decimal16 && k <= types.Decimal128 }
 
-// follow changes the tables' columns as the source's changed. Each table's steps are committed before any row is written:
-// DuckDB cannot mix them with deletes and inserts in one transaction.
-func (s *Syncer) follow(ctx context.Context, parts []*part) error {
+// follow changes the tables' columns as the source's changed, and the view over them, in one transaction: readers never
+// find a view whose columns are gone. It is committed before any row is written: DuckDB cannot mix it with deletes and
+// inserts. The watermarks go with it, so that a crash right after leaves tables that the next run rebuilds.
+func (s *Syncer) follow(ctx context.Context, d *config.Dataset, parts []*part) error {
+	var drifted []*part
 	for _, p := range parts {
-		if p.full || !p.drift.any() {
-			continue
-		}
-		s.log.Info("the source's columns changed", "table", p.cfg.Target, "renamed", p.drift.rename, "dropped", p.drift.drop, "added", p.drift.add, "widened", p.drift.widen)
-		cols := p.columns()
-		column := func(name string) store.Column {
-			return cols[slices.IndexFunc(cols, func(c store.Column) bool { return c.Name == name })]
-		}
-		steps := []func(tx *store.Tx) error{}
-		for _, r := range p.drift.rename {
-			steps = append(steps, func(tx *store.Tx) error { return tx.RenameColumn(p.cfg.Target, r[0], r[1]) })
-		}
-		for _, c := range p.drift.drop {
-			steps = append(steps, func(tx *store.Tx) error { return tx.DropColumn(p.cfg.Target, c) })
-		}
-		for _, c := range p.drift.add {
-			steps = append(steps, func(tx *store.Tx) error { return tx.AddColumn(p.cfg.Target, column(c)) })
-		}
-		for _, c := range p.drift.widen {
-			steps = append(steps, func(tx *store.Tx) error { return tx.AlterType(p.cfg.Target, column(c)) })
-		}
-		// The fingerprint is saved with each step, so that a crash in between leaves a table that the next run understands:
-		// until the last step it is one that has to be rebuilt.
-		for _, step := range steps {
-			err := s.store.Commit(ctx, func(tx *store.Tx) error {
-				if err := step(tx); err != nil {
-					return err
-				}
-				return tx.SetWatermark(p.cfg.Target, nil)
-			})
-			if err != nil {
-				return fault.New(fault.ShapeMismatch, "", "table %s: following the source's columns: %w", p.cfg.Target, err)
-			}
+		if !p.full && p.drift.any() {
+			s.log.Info("the source's columns changed", "table", p.cfg.Target, "renamed", p.drift.rename, "dropped", p.drift.drop, "added", p.drift.add, "widened", p.drift.widen)
+			drifted = append(drifted, p)
 		}
 	}
+	if drifted == nil {
+		return nil
+	}
+	err := s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, p := range drifted {
+			if err := p.follow(tx); err != nil {
+				return fault.Wrap(err, "table %s", p.cfg.Target)
+			}
+		}
+		return s.view(tx, d, parts)
+	})
+	if err != nil {
+		return fault.New(fault.ShapeMismatch, fault.HintOf(err), "following the source's columns: %w", err)
+	}
 	return nil
+}
+
+func (p *part) follow(tx *store.Tx) error {
+	cols := p.columns()
+	column := func(name string) store.Column {
+		return cols[slices.IndexFunc(cols, func(c store.Column) bool { return c.Name == name })]
+	}
+	target := p.cfg.Target
+	for _, r := range p.drift.rename {
+		if err := tx.RenameColumn(target, r[0], r[1]); err != nil {
+			return err
+		}
+	}
+	for _, c := range p.drift.drop {
+		if err := tx.DropColumn(target, c); err != nil {
+			return err
+		}
+	}
+	for _, c := range p.drift.add {
+		if err := tx.AddColumn(target, column(c)); err != nil {
+			return err
+		}
+	}
+	for _, c := range p.drift.widen {
+		if err := tx.AlterType(target, column(c)); err != nil {
+			return err
+		}
+	}
+	return tx.SetWatermark(target, nil)
 }
 
 // describeValue says in which column a value did not fit, by name.

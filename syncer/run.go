@@ -176,6 +176,10 @@ func (s *Syncer) attempt(ctx context.Context, d *config.Dataset, src source.Sour
 	return s.afterwards(ctx, d, parts)
 }
 
+func changed(parts []*part) bool {
+	return slices.ContainsFunc(parts, (*part).changed)
+}
+
 // catchUp brings the copy of a dataset to the snapshot.
 func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Dataset, a *active, rebuild map[string]string) ([]*part, error) {
 	parts, err := s.plan(ctx, snap, d, rebuild)
@@ -210,7 +214,7 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 			return nil, fault.Wrap(err, "table %s", p.cfg.Target)
 		}
 	}
-	if err := s.follow(ctx, parts); err != nil {
+	if err := s.follow(ctx, d, parts); err != nil {
 		return nil, err
 	}
 	step.Reached(step.Followed)
@@ -471,6 +475,9 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 		if err := s.view(tx, d, parts); err != nil {
 			return err
 		}
+		if err := s.uncount(ctx, tx, d, parts); err != nil {
+			return err
+		}
 		step.Reached(step.Applied)
 		now := time.Now().UTC()
 		run.RowsWritten = 0
@@ -492,7 +499,7 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 	step.Reached(step.Committed)
 	s.note(a, func(r *store.Run) { *r = run })
 	s.mu.Lock()
-	if len(parts) == len(d.Parts) {
+	if whole := s.cfg.Datasets[d.Name]; whole == nil || len(parts) == len(whole.Parts) {
 		s.asOf[d.Name] = snap.Now()
 	}
 	for _, p := range parts {
@@ -538,23 +545,53 @@ func (p *part) newState(dataset string, now, asOf time.Time) store.TableState {
 	return t
 }
 
+// uncount notes in the transaction that changes the tables that the view's rows are to be counted again; until then, and
+// should the process end before, the old count stands.
+func (s *Syncer) uncount(ctx context.Context, tx *store.Tx, d *config.Dataset, parts []*part) error {
+	if d.ViewName == "" || !changed(parts) {
+		return nil
+	}
+	v, ok, err := s.viewState(ctx, d)
+	if err != nil || !ok {
+		return err
+	}
+	v.LastSync = time.Time{}
+	return tx.SaveTable(v)
+}
+
+// viewState is what is known of a dataset's view. A LastSync of zero asks for a new count.
+func (s *Syncer) viewState(ctx context.Context, d *config.Dataset) (store.TableState, bool, error) {
+	states, err := s.store.Tables(ctx)
+	if err != nil {
+		return store.TableState{}, false, err
+	}
+	for _, t := range states {
+		if t.Target == d.ViewName {
+			return t, true, nil
+		}
+	}
+	return store.TableState{Dataset: d.Name, Part: "view", Target: d.ViewName}, false, nil
+}
+
 // afterwards does what need not be in the commit: the view's row count.
 func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*part) error {
-	changed := false
-	for _, p := range parts {
-		changed = changed || p.changed()
-	}
-	if changed && d.ViewName != "" {
-		n, err := s.store.CountRows(ctx, d.ViewName)
-		if err == nil {
-			err = s.store.Commit(ctx, func(tx *store.Tx) error {
-				return tx.SaveTable(store.TableState{Dataset: d.Name, Part: "view", Target: d.ViewName, Rows: n, LastSync: time.Now().UTC()})
-			})
-		}
-		if err != nil {
+	if d.ViewName != "" {
+		if err := s.countView(ctx, d, changed(parts)); err != nil {
 			return fmt.Errorf("counting the rows of view %s: %w", d.ViewName, err)
 		}
 	}
 	step.Reached(step.Reclaimed)
 	return nil
+}
+
+func (s *Syncer) countView(ctx context.Context, d *config.Dataset, changed bool) error {
+	v, ok, err := s.viewState(ctx, d)
+	if err != nil || ok && !changed && !v.LastSync.IsZero() {
+		return err
+	}
+	if v.Rows, err = s.store.CountRows(ctx, d.ViewName); err != nil {
+		return err
+	}
+	v.LastSync = time.Now().UTC()
+	return s.store.Commit(ctx, func(tx *store.Tx) error { return tx.SaveTable(v) })
 }

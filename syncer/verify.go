@@ -91,13 +91,16 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 		}
 	}
 	kind := a.run.Kind
+	var caught []*part
 	if len(incremental.Parts) == len(d.Parts) {
-		if _, err := s.catchUp(ctx, snap, d, a, nil); err != nil {
+		if caught, err = s.catchUp(ctx, snap, d, a, nil); err != nil {
 			return fault.Wrap(err, "verify %s: catching up", d.Name)
 		}
 	} else if len(incremental.Parts) > 0 {
-		incremental.ViewName = "" // made of all parts
-		if _, err := s.catchUp(ctx, snap, &incremental, a, nil); err != nil {
+		if d.Form == config.FormSplit {
+			incremental.ViewName = "" // made of both halves
+		}
+		if caught, err = s.catchUp(ctx, snap, &incremental, a, nil); err != nil {
 			return fault.Wrap(err, "verify %s: catching up", d.Name)
 		}
 	}
@@ -139,10 +142,8 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 		}
 		s.note(a, func(r *store.Run) { r.Kind = kind })
 	}
-	if repair {
-		if err := s.afterwards(ctx, d, parts); err != nil {
-			return err
-		}
+	if err := s.afterwards(ctx, d, append(caught, parts...)); err != nil {
+		return err
 	}
 	s.note(a, func(r *store.Run) {
 		r.Detail = toJSON(verdict)
