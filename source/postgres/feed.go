@@ -91,11 +91,11 @@ func (f *feed) begin(ctx context.Context, c *session, p part) (*reader, error) {
 	var err error
 	how := n.src.copies.Load()
 	if how != copyRefused {
-		sql := copySQL(p.query)
+		savepoint := ""
 		if how == 0 {
-			sql = "SAVEPOINT pintail_copy; " + sql
+			savepoint = "SAVEPOINT pintail_copy"
 		}
-		r.stream, err = c.start(ctx, sql, "", d)
+		r.stream, err = c.start(ctx, savepoint, copySQL(p.query), "", d)
 		if err == nil && how == 0 {
 			n.src.copies.Store(copyWorks)
 		}
@@ -122,7 +122,7 @@ func (f *feed) begin(ctx context.Context, c *session, p part) (*reader, error) {
 
 func (f *feed) cursor(ctx context.Context, c *session, p part, d *types.Decoder) (*stream, error) {
 	fetch := fmt.Sprintf("FETCH FORWARD %d FROM %s", f.snap.src.cfg.FetchRows, cursorName)
-	return c.start(ctx, declareSQL(p.query), fetch, d)
+	return c.start(ctx, "", declareSQL(p.query), fetch, d)
 }
 
 // refusesCopy says whether an error may be about COPY itself rather than about what it reads.

@@ -31,16 +31,17 @@ type stream struct {
 
 const cursorName = "pintail_cursor"
 
-func copySQL(query string) string { return "COPY (" + query + "\n) TO STDOUT (FORMAT binary)" }
+// copySQL is a variable for tests of servers without COPY.
+var copySQL = func(query string) string { return "COPY (" + query + "\n) TO STDOUT (FORMAT binary)" }
 
 func declareSQL(query string) string {
 	return "DECLARE " + cursorName + " BINARY NO SCROLL CURSOR FOR " + query
 }
 
-// start sends sql and waits for its first sign of life. With fetch, sql declares the cursor that fetch reads from. After an
-// error the session is usable only if it says so (the server refused the statement); it is in the server's hands whether
-// the transaction lives.
-func (c *session) start(ctx context.Context, sql, fetch string, d *types.Decoder) (*stream, error) {
+// start sends sql, before it a statement of its own where before is given, and waits for the first sign of rows. With fetch,
+// sql declares the cursor that fetch reads from. When the server refuses the statement the session stays usable, in a
+// transaction that has failed; after any other error it is closed.
+func (c *session) start(ctx context.Context, before, sql, fetch string, d *types.Decoder) (*stream, error) {
 	h, err := c.conn.Hijack()
 	if err != nil {
 		return nil, err
@@ -53,27 +54,37 @@ func (c *session) start(ctx context.Context, sql, fetch string, d *types.Decoder
 	if fetch != "" {
 		sql += "; " + fetch
 	}
-	if err := s.send(sql); err != nil {
-		s.abandon()
-		return nil, err
+	if before != "" {
+		err = s.send(before, sql)
+	} else {
+		err = s.send(sql)
 	}
-	if err := s.begin(); err != nil {
+	if err == nil {
+		err = s.begin(before != "")
+	}
+	if err != nil {
 		s.abandon()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *stream) send(sql string) error {
-	msg, err := (&pgproto3.Query{String: sql}).Encode(nil)
-	if err == nil {
-		_, err = s.hijack.Conn.Write(msg)
+// send writes a message for each statement.
+func (s *stream) send(sqls ...string) error {
+	var msg []byte
+	var err error
+	for _, sql := range sqls {
+		if msg, err = (&pgproto3.Query{String: sql}).Encode(msg); err != nil {
+			return err
+		}
 	}
+	_, err = s.hijack.Conn.Write(msg)
 	return err
 }
 
-// begin reads up to the message that announces rows. A refusal is read to its end, so that the session can go on.
-func (s *stream) begin() error {
+// begin reads up to the message that announces rows, beyond the end of the statement before if there is one. A refusal is
+// read to its end, so that the session can go on.
+func (s *stream) begin(before bool) error {
 	var refused error
 	for {
 		kind, body, err := s.session.wire.wait()
@@ -86,6 +97,10 @@ func (s *stream) begin() error {
 		case 'E':
 			refused = serverSays(body)
 		case 'Z':
+			if before {
+				before = false
+				continue
+			}
 			if refused == nil || len(body) != 1 {
 				return errProtocol
 			}

@@ -20,7 +20,12 @@ const (
 	coordinatorLock = 5 * time.Second
 	// workerLock is short: the coordinator has the lock already and reads what a worker cannot.
 	workerLock = 500 * time.Millisecond
+	// readersWait is how long Close waits for readers, which end by themselves when their snapshot does.
+	readersWait = 10 * time.Second
 )
+
+// lost are snapshots whose readers were never closed.
+var lost sync.Map
 
 // Snapshot is one exported snapshot. Its coordinator is the session that took it; further sessions import it when there
 // is more to read than one partition.
@@ -45,7 +50,8 @@ type Snapshot struct {
 	alone    bool
 	broken   error // the coordinator is gone
 	closed   bool
-	out      int // sessions in use
+	joining  int                   // sessions being opened
+	out      map[*session]struct{} // in use
 	pids     []string
 }
 
@@ -105,7 +111,7 @@ func (s *Source) snapshot(ctx context.Context, o source.SnapshotOptions) (*Snaps
 	if err := s.acquire(ctx); err != nil {
 		return nil, s.failed(ctx, err, "waiting for a connection")
 	}
-	n := &Snapshot{src: s, log: s.log, opt: o, changed: make(chan struct{}), types: map[uint32]types.Info{}}
+	n := &Snapshot{src: s, log: s.log, opt: o, changed: make(chan struct{}), types: map[uint32]types.Info{}, out: map[*session]struct{}{}}
 	c, err := s.begin(ctx, func(c *session) error { return n.take0(ctx, c) })
 	if err == nil {
 		err = n.settle(ctx, c)
@@ -252,7 +258,7 @@ func (n *Snapshot) take(ctx context.Context, coordinator bool) (*session, error)
 		for i, c := range n.free {
 			if !coordinator || c == n.coord {
 				n.free = append(n.free[:i], n.free[i+1:]...)
-				n.out++
+				n.out[c] = struct{}{}
 				n.mu.Unlock()
 				return c, nil
 			}
@@ -260,15 +266,17 @@ func (n *Snapshot) take(ctx context.Context, coordinator bool) (*session, error)
 		if !coordinator && n.reserved > 0 && !n.alone {
 			n.reserved--
 			n.workers++
-			n.out++
+			n.joining++
 			n.mu.Unlock()
 			c, err := n.join(ctx)
+			n.mu.Lock()
+			n.joining--
 			if err == nil {
+				n.out[c] = struct{}{}
+				n.mu.Unlock()
 				return c, nil
 			}
-			n.mu.Lock()
 			n.workers--
-			n.out--
 			if first := !n.alone; first && ctx.Err() == nil {
 				n.alone = true
 				n.log.Warn("a second connection cannot see the snapshot: this sync reads over one connection only",
@@ -309,7 +317,7 @@ func (n *Snapshot) wake() {
 func (n *Snapshot) put(c *session) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.out--
+	delete(n.out, c)
 	if c == n.coord {
 		n.free = append([]*session{c}, n.free...)
 	} else {
@@ -323,7 +331,7 @@ func (n *Snapshot) lose(c *session, err error) {
 	c.end()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.out--
+	delete(n.out, c)
 	if c == n.coord {
 		n.broken = fmt.Errorf("the snapshot is lost: %w", err)
 	} else {
@@ -382,12 +390,13 @@ func (n *Snapshot) Seal(ctx context.Context) error {
 func (n *Snapshot) Close() error {
 	n.cancel()
 	n.mu.Lock()
-	for n.out > 0 {
+	for len(n.out)+n.joining > 0 {
 		wait := n.changed
 		n.mu.Unlock()
 		select {
 		case <-wait:
-		case <-time.After(10 * time.Second):
+		case <-time.After(readersWait):
+			lost.Store(n, n.out) // its buffers may still be pointed at
 			return fault.New(fault.Internal, "", "source %s: a reader was not closed", n.src.cfg.Name)
 		}
 		n.mu.Lock()
