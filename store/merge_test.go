@@ -367,7 +367,7 @@ func TestMaxAfterDeletes(t *testing.T) {
 	for _, low := range []int64{449999, 449000, 300001, 100001} {
 		st := mustStage(t, s, "m", rowsOf(cols), false)
 		if err := s.Commit(ctx, func(tx *Tx) error {
-			_, _, err := tx.Rewrite("m", st, "id", fmt.Sprint(low), false, cols)
+			_, _, err := tx.Rewrite("m", st, KeyRange{Column: "id", Low: fmt.Sprint(low)}, cols)
 			return err
 		}); err != nil {
 			t.Fatal(err)

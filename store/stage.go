@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
@@ -82,6 +83,7 @@ func (s *Store) Discard(ctx context.Context, st *Staged) {
 	}
 	if st.inFile {
 		s.reclaim.Store(true)
+		s.freeSpace(ctx)
 	}
 }
 
@@ -127,4 +129,23 @@ func (s *Store) max(ctx context.Context, table, column string) (text string, err
 		return se.query(ctx, fmt.Sprintf("SELECT max(%s)::VARCHAR FROM %s", c, table), nil, func(r ownRow) error { text = r.text(0); return nil })
 	})
 	return text, doing(err, "find the largest %s", column)
+}
+
+// HasInfinity says whether a staged date or timestamp column holds infinity, which comes after every other value.
+func (s *Store) HasInfinity(ctx context.Context, st *Staged, name string) (found bool, err error) {
+	c, err := column(st.cols, name)
+	if err != nil {
+		return false, err
+	}
+	switch c.Type.Kind {
+	case types.Date, types.Timestamp, types.TimestampTZ:
+	default:
+		return false, nil
+	}
+	err = s.with(func(se *Session) error {
+		n, err := se.queryInt(ctx, fmt.Sprintf("SELECT count(*) FROM %s WHERE %s = 'infinity'::%s", st.sql, quote(name), c.Type.SQL))
+		found = n > 0
+		return err
+	})
+	return found, doing(err, "look for infinity in %s", name)
 }

@@ -144,6 +144,39 @@ func TestTheFileDoesNotGrowWithSwaps(t *testing.T) {
 	}
 }
 
+// A dataset whose loads always fail must not fill the disk.
+func TestTheFileDoesNotGrowWithFailures(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	load(t, s, "a", plainFeed(6, 50000, 3, 0))
+	first, _, _, err := s.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(10) {
+		f := plainFeed(6, 50000, 3, i)
+		f.fail = func(part, k int) error {
+			if part == 5 && k == 49999 {
+				return fault.New(fault.SourceUnavailable, "", "gone")
+			}
+			return nil
+		}
+		if _, err := s.Stage(ctx, "a", f.cols, f, true); fault.CodeOf(err) != fault.SourceUnavailable {
+			t.Fatal(err)
+		}
+		// And one that is loaded, but not taken.
+		s.Discard(ctx, mustStage(t, s, "a", plainFeed(6, 50000, 3, i), true))
+		size, wal, used, err := s.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d: file %d, WAL %d, used %d", i, size, wal, used)
+		if size+wal > 3*first {
+			t.Fatalf("after %d failures the file has %d bytes, before them %d", i+1, size, first)
+		}
+	}
+}
+
 func TestRollbackLeavesAllAsItWas(t *testing.T) {
 	ctx := context.Background()
 	s := openTest(t, Options{})
@@ -199,7 +232,7 @@ func TestNames(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, _, err := tx.Rewrite(name, st, `q"`+name, "2000-01-01 00:00:00+00", true, cols); err != nil {
+			if _, _, err := tx.Rewrite(name, st, KeyRange{Column: `q"` + name, Low: "2000-01-01 00:00:00+00", OrNull: true}, cols); err != nil {
 				return err
 			}
 			if err := tx.View(name+"_view", "SELECT * FROM "+quote(name)); err != nil {

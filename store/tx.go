@@ -29,7 +29,8 @@ const (
 
 // Commit runs fn within a transaction and commits it; an error of fn rolls back. One Commit runs at a time. When DuckDB
 // finds a conflict with another transaction it is rolled back and fn is called again, so fn must not count on being called once.
-// After a dropped or swapped table the file's space is freed, unless an old reader still needs it; then by a later Commit.
+// After a dropped or swapped table the file's space is freed, unless an old reader or a load under way still needs it; then by a later
+// Commit.
 func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 	select {
 	case s.writer <- struct{}{}:
@@ -54,14 +55,20 @@ func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 			return ctx.Err()
 		}
 	}
-	if s.reclaim.Load() {
-		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointLimit)
-		defer cancel()
-		if err := s.Checkpoint(cctx); err != nil {
-			s.log.Debug("space is not freed yet", "error", err)
-		}
-	}
+	s.freeSpace(ctx)
 	return nil
+}
+
+// freeSpace gives back the space of dropped tables, if there are any and nobody needs them any more.
+func (s *Store) freeSpace(ctx context.Context) {
+	if !s.reclaim.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointLimit)
+	defer cancel()
+	if err := s.Checkpoint(ctx); err != nil {
+		s.log.Debug("the space of dropped tables is not free yet", "error", err)
+	}
 }
 
 func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) error {
@@ -136,10 +143,9 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 	return nil
 }
 
-// Rewrite replaces the rows from low on, for tables without a key: those of the target with column >= low, and with NULL in it when
-// orNull, are deleted, and the staged rows inserted. low is PostgreSQL's text; "" is no bound.
-func (tx *Tx) Rewrite(target string, st *Staged, column, low string, orNull bool, cols []Column) (deleted, inserted int64, err error) {
-	where, err := KeyRange{Column: column, Low: low, OrNull: orNull}.where(cols)
+// Rewrite replaces the target's rows within r by the staged ones, for tables without a key.
+func (tx *Tx) Rewrite(target string, st *Staged, r KeyRange, cols []Column) (deleted, inserted int64, err error) {
+	where, err := r.where(cols)
 	if err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
@@ -157,11 +163,11 @@ func (tx *Tx) Rewrite(target string, st *Staged, column, low string, orNull bool
 	return deleted, inserted, nil
 }
 
-// KeyRange restricts a read or delete: rows with Column >= Low and < High, bounds in PostgreSQL's text, "" for none; OrNull adds
-// the rows where Column is NULL. The zero KeyRange is all rows.
+// KeyRange restricts a read or delete: rows with Column >= Low, < High and <= Through, bounds in PostgreSQL's text, "" for none;
+// OrNull adds the rows where Column is NULL. The zero KeyRange is all rows.
 type KeyRange struct {
-	Column, Low, High string
-	OrNull            bool
+	Column, Low, High, Through string
+	OrNull                     bool
 }
 
 // RangeCondition is the SQL condition of r, whose column has type t; "" when it is all rows.
@@ -171,7 +177,7 @@ func RangeCondition(r KeyRange, t types.Type) string {
 	}
 	c := quote(r.Column)
 	var parts []string
-	for _, b := range []struct{ op, value string }{{">=", r.Low}, {"<", r.High}} {
+	for _, b := range []struct{ op, value string }{{">=", r.Low}, {"<", r.High}, {"<=", r.Through}} {
 		if b.value != "" {
 			parts = append(parts, fmt.Sprintf("%s %s CAST(%s AS %s)", c, b.op, literal(duckText(&t, b.value)), t.SQL))
 		}

@@ -18,7 +18,7 @@ func TestRewriteReplacesFromTheBoundOn(t *testing.T) {
 		defer s.Discard(ctx, st)
 		var del, ins int64
 		if err := s.Commit(ctx, func(tx *Tx) (err error) {
-			del, ins, err = tx.Rewrite("r", st, "at", low, orNull, cols)
+			del, ins, err = tx.Rewrite("r", st, KeyRange{Column: "at", Low: low, OrNull: orNull}, cols)
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -288,11 +288,10 @@ func (c *comparison) scan(ctx context.Context, r source.Range, f func(m *summer,
 	for i, col := range c.part.desc.Columns {
 		cols[i] = quote(col.Name)
 	}
-	within, err := (&store.KeyRange{Column: r.Column, Low: r.Low, High: r.High}).Condition(c.part.columns())
-	if err != nil {
-		return err
+	sql := fmt.Sprintf("SELECT %s FROM main.%s", strings.Join(cols, ", "), quote(c.part.cfg.Target))
+	if within := store.RangeCondition(store.KeyRange{Column: r.Column, Low: r.Low, High: r.High}, c.types[c.key[0]]); within != "" {
+		sql += " WHERE " + within
 	}
-	sql := fmt.Sprintf("SELECT %s FROM main.%s WHERE %s", strings.Join(cols, ", "), quote(c.part.cfg.Target), within)
 	sc, err := c.store.Scan(ctx, sql, c.types)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ type part struct {
 	outOfRange                 error // the value that made this load stop, until it is read again with its text
 	watermark                  *source.Watermark
 	truncated                  bool
+	last                       string // of a capped read: the last value read
 	inserted, updated, deleted int64
 }
 
@@ -445,9 +446,15 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 	if err != nil {
 		return err
 	}
-	last := ""
 	if p.limit > 0 && p.staged.Rows >= p.limit {
-		p.truncated, last = true, high
+		// Infinity comes last: a capped read that has it has all.
+		all, err := s.store.HasInfinity(ctx, p.staged, p.inc)
+		if err != nil {
+			return err
+		}
+		if !all {
+			p.truncated, p.last = true, high
+		}
 	}
 	if high == "" && !p.full {
 		var prev source.Watermark
@@ -455,7 +462,7 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 			high = prev.High
 		}
 	}
-	w, err := p.late.Next(ctx, high, last)
+	w, err := p.late.Next(ctx, high, p.last)
 	if err != nil {
 		return err
 	}
@@ -519,9 +526,10 @@ func (p *part) apply(tx *store.Tx) (err error) {
 	case len(p.key) > 0:
 		p.inserted, p.updated, err = tx.Merge(p.cfg.Target, p.staged, p.key, p.columns())
 	default:
-		r := p.late.Range
-		everything := r.Low == "" // was read then, rows without a value too
-		p.deleted, p.inserted, err = tx.Rewrite(p.cfg.Target, p.staged, p.inc, r.Low, r.OrNull || everything, p.columns())
+		// A range without a bound was read as a whole, rows without a value too. Rows beyond the last one of a capped read
+		// were not read again, and stay.
+		r := store.KeyRange{Column: p.inc, Low: p.late.Range.Low, Through: p.last, OrNull: p.late.Range.OrNull || p.late.Range.Low == ""}
+		p.deleted, p.inserted, err = tx.Rewrite(p.cfg.Target, p.staged, r, p.columns())
 	}
 	return err
 }
