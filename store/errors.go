@@ -18,6 +18,9 @@ type duckError struct {
 func (e *duckError) Error() string { return e.Text }
 
 func parseError(text string) *duckError {
+	// DuckDB's advice is about settings that are locked here; hints say what to do.
+	text, _, _ = strings.Cut(text, "\n\nPossible solutions")
+	text, _, _ = strings.Cut(text, "\nBy default, this setting utilizes")
 	text = strings.TrimSpace(text)
 	if kind, _, ok := strings.Cut(text, " Error:"); ok && len(kind) < 40 && !strings.ContainsAny(kind, "\n:\"") {
 		return &duckError{Kind: kind, Text: text}

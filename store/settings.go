@@ -24,9 +24,6 @@ func (o *Options) config() [][2]string {
 	if o.MemoryLimit > 0 {
 		c = append(c, [2]string{"memory_limit", strconv.FormatInt(o.MemoryLimit, 10) + "B"})
 	}
-	if o.TempLimit > 0 {
-		c = append(c, [2]string{"max_temp_directory_size", strconv.FormatInt(o.TempLimit, 10) + "B"})
-	}
 	if o.Threads > 0 {
 		c = append(c, [2]string{"threads", strconv.Itoa(o.Threads)})
 	}
@@ -56,13 +53,18 @@ func (o *Options) openInstance() (db duck.Database, err error) {
 // lockdown is run on the first connection: what readers' statements can reach is decided here, before there are any.
 // DuckDB keeps the file itself, its WAL and the temporary directory open to every statement, so functions that read files and
 // statements that write them must not get here (access).
-func lockdown(ctx context.Context, se *Session) error {
-	_, err := se.exec(ctx, strings.Join([]string{
+func (o *Options) lockdown(ctx context.Context, se *Session) error {
+	var set []string
+	if o.TempLimit > 0 {
+		// Given at the opening it is shown by current_setting, but not kept.
+		set = append(set, fmt.Sprintf("SET GLOBAL max_temp_directory_size = '%dB'", o.TempLimit))
+	}
+	set = append(set,
 		"SET GLOBAL TimeZone = 'UTC'",
-		"ATTACH ':memory:' AS " + quote(stageCatalog),
+		"ATTACH ':memory:' AS "+quote(stageCatalog),
 		"SET GLOBAL enable_external_access = false",
 		"SET GLOBAL allowed_configs = ['TimeZone']",
-		"SET GLOBAL lock_configuration = true",
-	}, "; "))
+		"SET GLOBAL lock_configuration = true")
+	_, err := se.exec(ctx, strings.Join(set, "; "))
 	return err
 }

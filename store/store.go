@@ -87,6 +87,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(o.Path)); err == nil {
 		o.Path = filepath.Join(dir, filepath.Base(o.Path))
 	}
+	if strings.Contains(o.Path, "?") {
+		return nil, fault.New(fault.Config, "give duckdb.path another name", "DuckDB reads what follows a ? in a path as options")
+	}
 	stem, _, _ := strings.Cut(filepath.Base(o.Path), ".")
 	if slices.Contains(reservedStems, strings.ToLower(stem)) {
 		return nil, fault.New(fault.Config, "give duckdb.path another file name", "the name %q is taken within DuckDB", stem)
@@ -121,13 +124,36 @@ func (s *Store) start(ctx context.Context, o *Options) (err error) {
 	if err := registerFeed(se.c); err != nil {
 		return fault.New(fault.Internal, "", "%w", err)
 	}
-	if err := lockdown(ctx, se); err != nil {
+	if err := o.lockdown(ctx, se); err != nil {
 		return err
 	}
 	if err := s.prepareState(ctx, se); err != nil {
 		return err
 	}
-	return s.sweep(ctx, se)
+	if err := s.sweep(ctx, se); err != nil {
+		return err
+	}
+	return s.cut(ctx, se)
+}
+
+// headerBytes precede the blocks of a DuckDB file.
+const headerBytes = 3 * 4096
+
+// cut takes off the file's end what a load wrote that was killed, or that filled the disk: no block that DuckDB knows of.
+func (s *Store) cut(ctx context.Context, se *Session) error {
+	if st, err := os.Stat(s.path + ".wal"); err == nil && st.Size() > 0 {
+		return nil // it may refer to blocks that only the next checkpoint counts
+	}
+	blocks, err := se.queryInt(ctx, "SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = ?", s.catalog)
+	if err != nil {
+		return doing(err, "read the file's size")
+	}
+	st, err := os.Stat(s.path)
+	if err != nil || blocks == 0 || st.Size() <= headerBytes+blocks {
+		return nil
+	}
+	s.log.Info("cut off the rest of a load that did not end", "bytes", st.Size()-headerBytes-blocks)
+	return doing(os.Truncate(s.path, headerBytes+blocks), "cut off the rest of a load that did not end")
 }
 
 // openFailure says what is wrong with a file that DuckDB will not open.
