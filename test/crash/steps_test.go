@@ -1,0 +1,189 @@
+package crash
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pintaildb/pintail/internal/step"
+	"github.com/pintaildb/pintail/test/harness"
+)
+
+// moments are where a run is killed: each named step, and the second table's first rows where there are two tables.
+func (f *form) moments() []string {
+	m := slices.Clone(step.All)
+	if len(f.tables) > 1 {
+		m = append(m, step.Loading+":2")
+	}
+	return m
+}
+
+// visible says whether a run that was killed there had committed.
+func visible(moment string) bool { return moment == step.Committed || moment == step.Reclaimed }
+
+// killAt runs a command that is killed at a step.
+func killAt(t *testing.T, p *harness.Project, moment string, args ...string) {
+	t.Helper()
+	p.Env = []string{step.Variable + "=" + moment}
+	r := p.Run(args...)
+	p.Env = nil
+	killed(t, r)
+}
+
+// The first sync of all is killed at each step: there is nothing to read then, or everything.
+func TestKillFirstSync(t *testing.T) {
+	for _, f := range forms {
+		if f.name != "split" && f.name != "keyless" {
+			continue // beside their number, tables are all alike here
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			harness.PG(t, url, f.schema)
+			for _, moment := range f.moments() {
+				t.Run(moment, func(t *testing.T) {
+					p := with(t, url, "datasets:\n  "+f.name+": "+f.dataset+"\n")
+					killAt(t, p, moment, "sync")
+					st := status(t, p, f.status)
+					if visible(moment) {
+						clean(t, p, f.tables...)
+						same(t, url, harness.File(p.DB), f.objects)
+					} else {
+						clean(t, p)
+						if st.LastSync != nil || st.Rows != 0 {
+							t.Errorf("nothing was synced: %s", harness.Show(st))
+						}
+					}
+					f.interrupted(t, p, st, moment)
+					f.recovers(t, p, url)
+				})
+			}
+		})
+	}
+}
+
+// A run over existing data, incremental and full, is killed at each step: readers have all of the old, or all of the new.
+func TestKillSync(t *testing.T) {
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			harness.PG(t, url, f.schema)
+			p := with(t, url, "datasets:\n  "+f.name+": "+f.dataset+"\n")
+			p.OK("sync")
+			file := harness.File(p.DB)
+			n, failed := 0, 0
+			for _, kind := range []string{"incremental", "full"} {
+				for _, moment := range f.moments() {
+					n++
+					if !visible(moment) {
+						failed++
+					}
+					t.Run(kind+"/"+moment, func(t *testing.T) {
+						before, state := dump(t, file, f.objects), f.state(t, file)
+						harness.PG(t, url, f.change(n)...)
+						if kind == "full" {
+							killAt(t, p, moment, "sync", "--full")
+						} else {
+							killAt(t, p, moment, "sync")
+						}
+						st := status(t, p, f.status)
+						clean(t, p, f.tables...)
+						if visible(moment) {
+							same(t, url, file, f.objects)
+						} else {
+							unchanged(t, file, f.objects, before)
+							if now := f.state(t, file); !slices.Equal(now, state) {
+								t.Errorf("watermarks and counts changed from\n%v\nto\n%v", state, now)
+							}
+						}
+						f.interrupted(t, p, st, moment)
+						f.recovers(t, p, url)
+					})
+				}
+			}
+			inHistory := 0
+			for _, r := range history(t, p, f.name) {
+				if r.State == "error" && strings.Contains(deref(r.Error), "interrupted") {
+					inHistory++
+				}
+			}
+			if inHistory != failed {
+				t.Errorf("%d runs were interrupted, the history has %d", failed, inHistory)
+			}
+		})
+	}
+}
+
+// state is all that the file knows of the form's tables: rows, watermarks, times.
+func (f *form) state(t *testing.T, file harness.File) (rows []string) {
+	t.Helper()
+	for _, r := range file.SQL(t, "SELECT CAST(t AS VARCHAR) FROM _pintail.tables AS t ORDER BY 1") {
+		rows = append(rows, r[0].(string))
+	}
+	return rows
+}
+
+// interrupted checks what status and history say of a run that was killed: an error unless its rows were committed.
+func (f *form) interrupted(t *testing.T, p *harness.Project, st harness.Status, moment string) {
+	t.Helper()
+	want := "interrupted by a stop of the process"
+	state := "error"
+	if visible(moment) {
+		want, state = "", "ready"
+	}
+	run := harness.File(p.DB).SQL(t, "SELECT state, coalesce(error, ''), ended_at IS NOT NULL FROM _pintail.runs ORDER BY id DESC LIMIT 1")
+	if len(run) != 1 || run[0][0] != state || run[0][1] != want || run[0][2] != true {
+		t.Errorf("want the run in state %s, got %v", state, run)
+	}
+	if st.State != state || strings.TrimPrefix(deref(st.Error), "<nil>") != want {
+		t.Errorf("want status %s, got %s", state, harness.Show(st))
+	}
+}
+
+// recovers runs the next sync, which needs no help: the copy is what PostgreSQL holds.
+func (f *form) recovers(t *testing.T, p *harness.Project, url string) {
+	t.Helper()
+	r := synced(t, p)
+	file := harness.File(p.DB)
+	same(t, url, file, f.objects)
+	clean(t, p, f.tables...)
+	counted := file.One(t, "SELECT rows FROM _pintail.tables WHERE target = '"+f.status+"'")
+	if rows := file.One(t, `SELECT count(*) FROM "`+f.status+`"`); counted != rows {
+		t.Errorf("the status counts %s rows, the copy has %s; the run was %s", counted, rows, harness.Show(r))
+	}
+}
+
+// A column that the source renamed, dropped or widened is followed in place; killed right after that, the view over the
+// table still answers, and the next sync brings everything.
+func TestKillWhileFollowing(t *testing.T) {
+	for _, c := range []struct{ name, ddl string }{
+		{"rename", "ALTER TABLE traces RENAME COLUMN cost TO price"},
+		{"drop", "ALTER TABLE traces DROP COLUMN cost"},
+		{"widen", "ALTER TABLE traces ALTER COLUMN cost TYPE numeric(18,4)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			harness.PG(t, url, splitSchema)
+			p := with(t, url, `datasets:
+  split: {source: pg, dataset_query: "SELECT id AS dataset_id, t.* FROM traces t", results_query: "`+splitResults+`",
+    key: {dataset: [dataset_id], results: [dataset_id, metric]}, incremental_column: created_at}
+`)
+			file := harness.File(p.DB)
+			objects := []object{{"split_dataset", "SELECT id AS dataset_id, t.* FROM traces t", []string{"dataset_id"}}, {"split_results", splitResults, nil}}
+			p.OK("sync")
+			rows := file.One(t, "SELECT count(*) FROM split_data")
+			harness.PG(t, url, c.ddl)
+			harness.PG(t, url, forms[0].change(1)...)
+			killAt(t, p, step.Followed, "sync")
+			status(t, p, "split_data")
+			if now := p.OK("query", "--format", "csv", "SELECT count(prompt) - count(prompt) + count(*) FROM split_data"); now != "" {
+				contains(t, now, rows)
+			}
+			p.OK("sync")
+			same(t, url, file, objects)
+			clean(t, p, "split_dataset", "split_results")
+		})
+	}
+}
