@@ -74,7 +74,7 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 	}
 	for _, p := range d.Parts {
 		if !synced[p.Target] {
-			return fault.New(fault.Unavailable, "run `pintail sync "+d.Name+"` first", "verify %s: table %s has not been synced yet", d.Name, p.Target)
+			return fault.New(fault.NotFound, "run `pintail sync "+d.Name+"` first", "verify %s: table %s has not been synced yet", d.Name, p.Target)
 		}
 	}
 	snap, err := src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: d.QueryTimeout})

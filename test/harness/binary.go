@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +69,9 @@ func build() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := noteSources(root); err != nil {
+		return "", err
+	}
 	built := filepath.Join(dir, "pintail")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", built, "./cmd/pintail")
 	cmd.Dir = root
@@ -76,6 +80,33 @@ func build() (string, error) {
 	}
 	return keep(dir, built)
 }
+
+// noteSources looks at every file that the binary is made of. `go test` remembers which files a test looked at, and takes a
+// result from its cache only while these are the same; it does not know that this test runs a binary.
+func noteSources(root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || filepath.Dir(path) == root && notInBinary[name]) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, "_test.go") {
+			_, err = os.Stat(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // an editor's temporary file
+		}
+		return err
+	})
+}
+
+// notInBinary are the folders of the module that the binary is not made of.
+var notInBinary = map[string]bool{"bench": true, "bin": true, "demo": true, "docs": true, "scripts": true, "test": true}
 
 // keep gives this build a name that a later build of changed sources does not take away from under a running test.
 func keep(dir, built string) (string, error) {

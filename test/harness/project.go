@@ -189,7 +189,8 @@ func (pr *Process) Kill() {
 	<-pr.bound.Done
 }
 
-// Wait waits for the end, at most timeout; not ok is a process that was killed because it took longer.
+// Wait waits for the end, at most timeout; not ok is a process that took longer: it is ended, and its standard error then
+// says where each of its goroutines was.
 func (pr *Process) Wait(timeout time.Duration) (r Result, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -198,7 +199,12 @@ func (pr *Process) Wait(timeout time.Duration) (r Result, ok bool) {
 	case <-pr.bound.Done:
 	case <-ctx.Done():
 		ok = false
-		pr.Kill()
+		pr.Signal(syscall.SIGQUIT)
+		select {
+		case <-pr.bound.Done:
+		case <-time.After(dumpTimeout):
+			pr.Kill()
+		}
 	}
 	return Result{Args: pr.Args, Stdout: pr.out.String(), Stderr: pr.errOut.String(), Code: pr.cmd.ProcessState.ExitCode(), Took: time.Since(pr.started)}, ok
 }
@@ -251,5 +257,7 @@ func Eventually(t testing.TB, timeout time.Duration, what string, f func() bool)
 		time.Sleep(pollEvery)
 	}
 }
+
+const dumpTimeout = 10 * time.Second
 
 const pollEvery = 15 * time.Millisecond
