@@ -31,6 +31,9 @@ type TableStatus struct {
 	OutOfRangeText               bool
 }
 
+// statusRuns is how far back in the history a dataset's last sync is looked for, among its verifications.
+const statusRuns = 20
+
 // Status reads all datasets, by status key. Everything but a run under way comes from the file, so it outlives a restart.
 func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 	tables, err := s.store.Tables(ctx)
@@ -47,7 +50,7 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 	all := map[string]Status{}
 	for _, name := range cfg.DatasetNames() {
 		d := cfg.Datasets[name]
-		last, err := s.store.Runs(ctx, store.RunFilter{Dataset: name, Limit: 20})
+		last, err := s.store.Runs(ctx, store.RunFilter{Dataset: name, Limit: statusRuns})
 		if err != nil {
 			return nil, err
 		}

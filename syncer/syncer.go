@@ -100,20 +100,41 @@ func New(o Options) *Syncer {
 	return s
 }
 
-// Restore reads the state that the file holds from before: which runs were cut off by the end of the process, and as of
-// when the copies hold. It is called once, before Serve.
-func (s *Syncer) Restore(ctx context.Context) (interrupted []store.Run, err error) {
-	if interrupted, err = s.store.FailInterrupted(ctx); err != nil {
-		return nil, err
+// Restore reads the state that the file holds from before: it closes the records of runs that the end of a process cut
+// off, and learns as of when the copies hold. It is called once, before Serve.
+func (s *Syncer) Restore(ctx context.Context) error {
+	if _, err := s.store.FailInterrupted(ctx); err != nil {
+		return err
 	}
 	tables, err := s.store.Tables(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, t := range tables {
 		s.holds(t.Dataset, t.SourceAsOf)
 	}
-	return interrupted, nil
+	return nil
+}
+
+// CutOff are the datasets whose last sync was cut off by the end of a server, whoever has opened the file since; true is a
+// full one. Runs that a person has cancelled are not among them.
+func (s *Syncer) CutOff(ctx context.Context) (map[string]bool, error) {
+	cut := map[string]bool{}
+	for _, name := range s.Datasets() {
+		last, err := s.store.Runs(ctx, store.RunFilter{Dataset: name, Limit: statusRuns})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range last {
+			if r.Kind == KindFull || r.Kind == KindIncremental {
+				if r.State == StateError && r.Code == string(fault.Cancelled) {
+					cut[name] = r.Kind == KindFull
+				}
+				break
+			}
+		}
+	}
+	return cut, nil
 }
 
 // holds notes as of when a dataset's copy holds: the oldest of its tables.
@@ -147,7 +168,7 @@ func (s *Syncer) Serve(ctx context.Context) error {
 	return nil
 }
 
-var errStopping = fault.New(fault.Cancelled, "the next start resumes it", "the process is stopping")
+var errStopping = fault.New(fault.Cancelled, "the next start of the server takes it up again", "the process is stopping")
 
 // Update takes over a reloaded configuration. Runs under way end with the configuration they began with. The tables of a
 // removed dataset stay until they are dropped with Forget.
@@ -281,10 +302,14 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 			err = fault.New(fault.Cancelled, fault.HintOf(cause), "%w", cause)
 		}
 		a.run.State = StateError
-		if fault.CodeOf(err) == fault.Cancelled {
+		a.run.Error, a.run.Code, a.run.Hint = err.Error(), string(fault.CodeOf(err)), fault.HintOf(err)
+		switch {
+		case fault.CodeOf(err) != fault.Cancelled:
+		case s.base != nil && s.base.Err() != nil:
+			a.run.Hint = errStopping.Hint
+		default:
 			a.run.State = StateCancelled
 		}
-		a.run.Error, a.run.Code, a.run.Hint = err.Error(), string(fault.CodeOf(err)), fault.HintOf(err)
 	}
 	if a.run.EndedAt.IsZero() {
 		a.run.EndedAt = time.Now().UTC()
@@ -309,16 +334,20 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 
 // Sync starts a run in the background and returns its id.
 func (s *Syncer) Sync(dataset string, full bool) (string, error) {
-	kind := KindIncremental
-	if full {
-		kind = KindFull
-	}
-	return s.start(dataset, kind, s.syncTask(full))
+	return s.start(dataset, syncKind(full), s.syncTask(full))
 }
 
 // SyncWait runs a dataset once and returns its finished run. watch, if not nil, is called about ten times a second.
 func (s *Syncer) SyncWait(ctx context.Context, dataset string, full bool, watch func(Live)) (store.Run, error) {
-	return s.wait(ctx, dataset, KindIncremental, watch, s.syncTask(full))
+	return s.wait(ctx, dataset, syncKind(full), watch, s.syncTask(full))
+}
+
+// syncKind is what a run is taken for until it knows better.
+func syncKind(full bool) string {
+	if full {
+		return KindFull
+	}
+	return KindIncremental
 }
 
 // Verify starts a comparison in the background.

@@ -104,8 +104,8 @@ func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o 
 	return in, nil
 }
 
-// closeTimeout is how long the file may take to close after a stop was asked for.
-const closeTimeout = 8 * time.Second
+// closeTimeout is how long what still uses the file may take to let it go.
+const closeTimeout = 3 * time.Second
 
 func (in *instance) close(ctx context.Context) error {
 	for _, s := range in.sources {

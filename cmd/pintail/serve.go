@@ -19,7 +19,6 @@ import (
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/schedule"
 	"github.com/pintaildb/pintail/serve/httpapi"
-	"github.com/pintaildb/pintail/store"
 	"github.com/pintaildb/pintail/syncer"
 )
 
@@ -37,8 +36,8 @@ up. SIGHUP reads the configuration again.
 	}
 }
 
-// stopTimeout is how long everything together may take to stop.
-const stopTimeout = 10 * time.Second
+// stopTimeout is how long everything together may take to stop; with closeTimeout it makes the 10 seconds that are promised.
+const stopTimeout = 7 * time.Second
 
 // server is the long-running process: who starts what, in which order, is in serve.
 type server struct {
@@ -76,7 +75,10 @@ func (a *app) serve(ctx context.Context) error {
 }
 
 func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
-	interrupted, err := s.syncer.Restore(ctx)
+	if err := s.syncer.Restore(ctx); err != nil {
+		return err
+	}
+	cut, err := s.syncer.CutOff(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	g.Go(func() error {
 		// Scheduled runs wait for the start-up ones: they would meet in the same datasets. They are planned afterwards, so
 		// that what was synced just now is not due at once.
-		s.startup(gctx, cfg, interrupted)
+		s.startup(gctx, cfg, cut)
 		s.reloading.Lock()
 		err := s.scheduler.Set(s.jobs(s.cfg))
 		s.reloading.Unlock()
@@ -128,16 +130,15 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	return err
 }
 
-// startup syncs what sync_mode: startup asks for, and what the end of the last process cut off.
-func (s *server) startup(ctx context.Context, cfg *config.Config, interrupted []store.Run) {
+// startup syncs what sync_mode: startup asks for, and what the end of the last server cut off: as a full sync where it was
+// one.
+func (s *server) startup(ctx context.Context, cfg *config.Config, cut map[string]bool) {
 	due := map[string]bool{}
 	for name, d := range cfg.Datasets {
-		due[name] = cfg.DuckDB.SyncMode == "startup" && d.AutoLoad && !d.Paused && d.Unsupported() == nil
-	}
-	for _, r := range interrupted {
-		if d := cfg.Datasets[r.Dataset]; d != nil && (r.Kind == syncer.KindFull || r.Kind == syncer.KindIncremental) && !d.Paused {
-			s.log.Info("a run was cut off by the end of the process; it is started again", "dataset", r.Dataset, "run", r.ID)
-			due[r.Dataset] = true
+		_, again := cut[name]
+		due[name] = (again || cfg.DuckDB.SyncMode == "startup" && d.AutoLoad) && !d.Paused && d.Unsupported() == nil
+		if again && due[name] {
+			s.log.Info("a sync was cut off by the end of the process; it is started again", "dataset", name, "full", cut[name])
 		}
 	}
 	var g errgroup.Group
@@ -145,7 +146,7 @@ func (s *server) startup(ctx context.Context, cfg *config.Config, interrupted []
 	for _, name := range cfg.DatasetNames() {
 		if due[name] {
 			g.Go(func() error {
-				_, _ = s.syncer.SyncWait(ctx, name, false, nil) // a failure is logged and kept with the run; the schedule tries again
+				_, _ = s.syncer.SyncWait(ctx, name, cut[name], nil) // a failure is logged and kept with the run; the schedule tries again
 				return nil
 			})
 		}

@@ -54,7 +54,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 	if in.access, err = access.New(own, nil, log); err != nil {
 		return fail(err)
 	}
-	if _, err := in.syncer.Restore(ctx); err != nil {
+	if err := in.syncer.Restore(ctx); err != nil {
 		return fail(err)
 	}
 	door, err := httpapi.New(httpapi.Options{Listen: "127.0.0.1:0", Access: in.access, Queries: query.New(in.store, in.access, query.Options{Log: log}),

@@ -48,8 +48,7 @@ func (a *app) runner(ctx context.Context, cfg *config.Config) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = in.syncer.Restore(ctx)
-	return in, err
+	return in, in.syncer.Restore(ctx)
 }
 
 func (a *app) syncCmd() *cobra.Command {
