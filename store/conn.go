@@ -23,7 +23,18 @@ type Session struct {
 // connect costs about 50 µs, so a connection is made for each piece of work and none is kept.
 func (s *Store) connect(from origin) (*Session, error) {
 	s.mu.Lock()
+	for s.gate != nil && !s.closing {
+		gate := s.gate
+		s.mu.Unlock()
+		<-gate
+		s.mu.Lock()
+	}
 	defer s.mu.Unlock()
+	return s.connectLocked(from)
+}
+
+// connectLocked needs s.mu.
+func (s *Store) connectLocked(from origin) (*Session, error) {
 	if s.closing {
 		return nil, errClosing()
 	}

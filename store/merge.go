@@ -17,6 +17,7 @@ import (
 // takes a tenth; and checkpoints close the gaps that deletes leave.
 func (tx *Tx) Merge(target string, st *Staged, key []string, cols []Column) (inserted, updated int64, err error) {
 	inserted, updated, err = tx.merge(tx.s.table(target), st, key, cols)
+	tx.deleted[target] += updated
 	return inserted, updated, doing(err, "merge into %s", target)
 }
 

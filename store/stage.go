@@ -39,6 +39,9 @@ func column(cols []Column, name string) (*Column, error) {
 // that rows to be merged are not written twice. The feed's own error is returned as it is, not as DuckDB tells it. Nothing is
 // left behind by a failed Stage, and all readers of the feed are closed when it returns.
 func (s *Store) Stage(ctx context.Context, target string, cols []Column, src change.Feed, forSwap bool) (*Staged, error) {
+	s.freeSpace(ctx)
+	s.loading(1)
+	defer s.loading(-1)
 	st := &Staged{name: fmt.Sprintf("%s%s_%d", stagePrefix, target, s.staged.Add(1)), inFile: forSwap, cols: cols}
 	st.sql = quote(stageCatalog) + ".main." + quote(st.name)
 	if forSwap {
@@ -66,6 +69,12 @@ func (s *Store) Stage(ctx context.Context, target string, cols []Column, src cha
 	}
 	st.Rows = f.rows.Load()
 	return st, nil
+}
+
+func (s *Store) loading(n int) {
+	s.mu.Lock()
+	s.loads += n
+	s.mu.Unlock()
 }
 
 // Discard drops a staging table; one that was swapped in or dropped before is left alone.

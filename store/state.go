@@ -107,7 +107,7 @@ func (s *Store) prepareState(ctx context.Context, se *Session) error {
 // SaveRun inserts or replaces a run by its ID, in a transaction of its own. It does not wait for a Commit under way.
 func (s *Store) SaveRun(ctx context.Context, r Run) error {
 	for try := 1; ; try++ {
-		err := s.commitOnce(ctx, func(tx *Tx) error { return tx.SaveRun(r) })
+		_, err := s.commitOnce(ctx, func(tx *Tx) error { return tx.SaveRun(r) })
 		if err == nil || try == commitTries || !isConflict(err) {
 			return err
 		}

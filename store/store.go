@@ -44,8 +44,13 @@ type Store struct {
 	saved   atomic.Int64  // runs saved since they were last pruned
 	reclaim atomic.Bool   // a dropped table's space is to be freed by a checkpoint
 
+	deleted map[string]int64 // rows deleted in a table since it was last looked at; the writer's, as is quieted
+	quieted time.Time        // when new sessions were last made to wait
+
 	mu      sync.Mutex
 	open    map[*Session]struct{}
+	loads   int           // Stages under way
+	gate    chan struct{} // while it is not nil, new sessions wait until it is closed
 	closing bool
 	drained chan struct{} // closed with the last session once closing
 }
@@ -98,7 +103,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: o.Path, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, drained: make(chan struct{})}
+	s := &Store{path: o.Path, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{})}
 	if err := s.start(ctx, &o); err != nil {
 		duck.Close(&s.db)
 		return nil, errors.Join(err, lock.release())

@@ -17,14 +17,13 @@ type Tx struct {
 	se      *Session
 	ctx     context.Context
 	swapped bool // or dropped: a checkpoint makes the file as small as it can be
+	deleted map[string]int64
 	runs    int64
 }
 
 const (
 	commitTries = 5
 	commitPause = 5 * time.Millisecond // before the second try; doubled for each further one
-	// checkpointLimit bounds the checkpoint after a swap, which only waits long when another checkpoint is at work.
-	checkpointLimit = 30 * time.Second
 )
 
 // Commit runs fn within a transaction and commits it; an error of fn rolls back. One Commit runs at a time. When DuckDB
@@ -40,9 +39,11 @@ func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 	pause := commitPause
 	for try := 1; ; try++ {
-		err := s.commitOnce(ctx, fn)
+		deleted, err := s.commitOnce(ctx, fn)
 		if err == nil {
-			break
+			s.freeSpace(ctx)
+			s.squeeze(context.WithoutCancel(ctx), deleted)
+			return nil
 		}
 		if try == commitTries || !isConflict(err) {
 			return err
@@ -55,25 +56,12 @@ func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 			return ctx.Err()
 		}
 	}
-	s.freeSpace(ctx)
-	return nil
 }
 
-// freeSpace gives back the space of dropped tables, if there are any and nobody needs them any more.
-func (s *Store) freeSpace(ctx context.Context) {
-	if !s.reclaim.Load() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointLimit)
-	defer cancel()
-	if err := s.Checkpoint(ctx); err != nil {
-		s.log.Debug("the space of dropped tables is not free yet", "error", err)
-	}
-}
-
-func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) error {
-	return s.with(func(se *Session) (err error) {
-		tx := &Tx{s: s, se: se, ctx: ctx}
+// commitOnce returns how many rows were deleted in each table.
+func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted map[string]int64, err error) {
+	err = s.with(func(se *Session) error {
+		tx := &Tx{s: s, se: se, ctx: ctx, deleted: map[string]int64{}}
 		if _, err := se.exec(ctx, "BEGIN TRANSACTION"); err != nil {
 			return err
 		}
@@ -101,8 +89,10 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) error {
 		if tx.runs > 0 {
 			s.pruneRuns(ctx, se, tx.runs)
 		}
+		deleted = tx.deleted
 		return nil
 	})
+	return deleted, err
 }
 
 // Exec runs one statement with bound arguments and returns how many rows it changed.
@@ -152,6 +142,7 @@ func (tx *Tx) Rewrite(target string, st *Staged, r KeyRange, cols []Column) (del
 	if deleted, err = tx.Exec("DELETE FROM " + tx.s.table(target) + " WHERE " + where); err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
+	tx.deleted[target] += deleted
 	names := make([]string, len(cols))
 	for i := range cols {
 		names[i] = cols[i].Name
@@ -234,12 +225,20 @@ func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange)
 		return 0, doing(err, "delete from %s", target)
 	}
 	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, on))
+	tx.deleted[target] += n
 	return n, doing(err, "delete from %s", target)
 }
 
-// View makes or replaces a view of the copy.
+// View makes or replaces a view of the copy; a table of that name, left by a former definition, gives way.
 func (tx *Tx) View(name, sql string) error {
-	_, err := tx.Exec("CREATE OR REPLACE VIEW " + tx.s.table(name) + " AS " + sql)
+	kind, err := tx.kind(name)
+	if err == nil && kind == "table" {
+		err = tx.DropTable(name)
+	}
+	if err != nil {
+		return doing(err, "make the view %s", name)
+	}
+	_, err = tx.Exec("CREATE OR REPLACE VIEW " + tx.s.table(name) + " AS " + sql)
 	return doing(err, "make the view %s", name)
 }
 

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"math"
 	"testing"
+
+	"github.com/pintaildb/pintail/internal/fault"
 )
 
 func TestRewriteReplacesFromTheBoundOn(t *testing.T) {
@@ -36,4 +39,36 @@ func TestRewriteReplacesFromTheBoundOn(t *testing.T) {
 	equal(t, "BC", []any{del, ins, all()}, "[1 0 [40]]")
 	del, ins = do("", true, [][]byte{ts(1), i64(50)})
 	equal(t, "all", []any{del, ins, all()}, "[1 1 [50]]")
+}
+
+func TestRewriteEndsAtTheLastRowRead(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	cols := []Column{col("at", oidInt8, -1), col("n", oidInt4, -1)}
+	row := func(at int64, n int32) [][]byte { return [][]byte{i64(at), i32(n)} }
+	load(t, s, "r", rowsOf(cols, row(1, 0), row(2, 0), row(3, 0), row(3, 0), row(4, 0), [][]byte{nil, i32(0)}))
+	st := mustStage(t, s, "r", rowsOf(cols, row(2, 1), row(3, 1), row(3, 1), row(3, 1)), false)
+	defer s.Discard(ctx, st)
+	if err := s.Commit(ctx, func(tx *Tx) error {
+		del, ins, err := tx.Rewrite("r", st, KeyRange{Column: "at", Low: "2", Through: "3"}, cols)
+		equal(t, "deleted, inserted", []int64{del, ins}, "[3 4]")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "rows", lines(t, s, "SELECT \"at\", n FROM r ORDER BY ALL"), "[1|0 2|1 3|1 3|1 3|1 4|0 NULL|0]")
+}
+
+func TestHasInfinity(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	cols := []Column{col("d", oidDate, -1), col("t", oidTSTZ, -1), col("n", oidInt8, -1), col("low", oidTS, -1)}
+	st := mustStage(t, s, "i", rowsOf(cols, [][]byte{i32(math.MaxInt32), i64(math.MaxInt64 - 1e18), i64(1), i64(math.MinInt64)}, [][]byte{i32(1), nil, nil, nil}), false)
+	for name, want := range map[string]bool{"d": true, "t": false, "n": false, "LOW": false} {
+		got, err := s.HasInfinity(ctx, st, name)
+		equal(t, name, []any{got, err}, []any{want, nil})
+	}
+	if _, err := s.HasInfinity(ctx, st, "none"); fault.CodeOf(err) != fault.SchemaLost {
+		t.Error(err)
+	}
 }
