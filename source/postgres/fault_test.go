@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -462,4 +463,34 @@ func TestPins(t *testing.T) {
 			t.Errorf("%v: %v", rs, err)
 		}
 	})
+}
+
+// slowConn takes longer to write than pgconn waits before it begins to read in the background.
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Write(b []byte) (int, error) {
+	time.Sleep(20 * time.Millisecond)
+	return c.Conn.Write(b)
+}
+
+// What pgconn reads in the background after a slow write is not lost for the rows that follow.
+func TestSlowWrites(t *testing.T) {
+	s := pgtest.Get(t, pgtest.Newest)
+	u := s.DB(t)
+	c := connect(t, u)
+	exec(t, c, "CREATE TABLE a AS SELECT i AS id, 'x' || i AS s FROM generate_series(1, 1000) i")
+	want := copied(t, c, "SELECT * FROM a")
+	src := openSource(t, Config{URL: u})
+	dial := src.config.DialFunc
+	src.config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		return slowConn{c}, err
+	}
+	for range 5 {
+		n := snapshotOf(t, src)
+		equalRows(t, readAll(t, n, table("a"), source.Range{}, 1), want)
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -42,6 +42,10 @@ func declareSQL(query string) string {
 // sql declares the cursor that fetch reads from. When the server refuses the statement the session stays usable, in a
 // transaction that has failed; after any other error it is closed.
 func (c *session) start(ctx context.Context, before, sql, fetch string, d *types.Decoder) (*stream, error) {
+	// After a slow write a goroutine of pgconn may still be reading, and would take the first bytes of our rows.
+	if err := c.conn.SyncConn(ctx); err != nil {
+		return nil, err
+	}
 	h, err := c.conn.Hijack()
 	if err != nil {
 		return nil, err
