@@ -101,7 +101,18 @@ func sameType(a, b *types.Type) bool {
 		return false
 	}
 	// A domain, enum or other type read as text stays text whatever its OID; a change between them changes no value's text.
-	return a.SQL == b.SQL && (a.OID == b.OID || a.Kind == types.Text)
+	return a.SQL == b.SQL && (a.OID == b.OID || a.Kind == types.Text) && (a.Typmod == b.Typmod || !shaped(a) && !shaped(b))
+}
+
+// shaped says whether the type's modifier shapes the values themselves: blanks of char(n), digits of a second. With another
+// one, old rows are others too.
+func shaped(t *types.Type) bool {
+	const bpchar = 1042
+	switch t.Kind {
+	case types.Time, types.TimeTZ, types.Timestamp, types.TimestampTZ, types.Interval:
+		return true
+	}
+	return t.OID == bpchar
 }
 
 // widens says whether every value of a is the same value of b, so that DuckDB's own conversion is exact.

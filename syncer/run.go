@@ -49,7 +49,7 @@ type part struct {
 func (p *part) columns() []store.Column {
 	cols := make([]store.Column, len(p.desc.Columns))
 	for i, c := range p.desc.Columns {
-		cols[i] = store.Column{Name: c.Name, Type: c.Type}
+		cols[i] = store.Column{Name: c.Name, Type: c.Type, Tells: c.Name == p.inc}
 	}
 	return cols
 }
@@ -251,7 +251,7 @@ func (s *Syncer) plan(ctx context.Context, snap source.Snapshot, d *config.Datas
 		p := newPart(cfg, byTarget[cfg.Target])
 		parts[i] = p
 		if p.desc, err = snap.Describe(ctx, p.query); err != nil {
-			return nil, fault.Wrap(err, "table %s", cfg.Target)
+			return nil, fault.Wrap(p.lost(err), "table %s", cfg.Target)
 		}
 		if err := p.require(); err != nil {
 			return nil, err
@@ -271,6 +271,15 @@ func (s *Syncer) plan(ctx context.Context, snap source.Snapshot, d *config.Datas
 		}
 	}
 	return parts, nil
+}
+
+// lost marks the failure to describe a source whose incremental column is gone since the last sync.
+func (p *part) lost(err error) error {
+	var m interface{ Missing() []string }
+	if p.synced && p.inc != "" && errors.As(err, &m) && slices.Contains(m.Missing(), p.inc) {
+		return fault.New(fault.SchemaLost, fault.HintOf(err)+" Select it again, or change `incremental_column`; the last good data stays readable.", "%w", err)
+	}
+	return err
 }
 
 // require refuses what no rebuild can mend: a key or incremental column that the source does not have.

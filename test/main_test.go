@@ -3,6 +3,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -92,4 +93,12 @@ type checkJSON struct {
 		Proven    bool
 	}
 	Problems []struct{ Code, Message, Hint string }
+}
+
+// decode reads JSON that a command printed.
+func decode(t testing.TB, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
 }

@@ -18,13 +18,20 @@ import (
 // MissingColumns says that a query does not give columns that its dataset is configured to use.
 type MissingColumns struct {
 	Columns   []string
+	Table     string   // that is read, "" for a query
 	Given     []string // the query's own columns
 	Corrected string   // the query with the columns added, proven to run; "" where none was found
 }
 
 func (e *MissingColumns) Error() string {
+	if e.Table != "" {
+		return fmt.Sprintf("it does not have %s", nameList(e.Columns, "column"))
+	}
 	return fmt.Sprintf("the query does not give %s", nameList(e.Columns, "column"))
 }
+
+// Missing are the columns, for callers that know sources in general.
+func (e *MissingColumns) Missing() []string { return e.Columns }
 
 func nameList(names []string, what string) string {
 	q := make([]string, len(names))
@@ -47,7 +54,7 @@ func missingColumns(d *source.Description) *MissingColumns {
 	if missing == nil {
 		return nil
 	}
-	return &MissingColumns{Columns: missing, Given: columnNames(d)}
+	return &MissingColumns{Columns: missing, Table: d.Query.Table, Given: columnNames(d)}
 }
 
 // missing makes the error of a query that lacks columns, with the query as it should be where that can be proven.

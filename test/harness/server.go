@@ -64,6 +64,13 @@ func (p *Project) ServeNow() *Server {
 	return s
 }
 
+// For is the server for a subtest, whose failures the helpers then report.
+func (s *Server) For(t testing.TB) *Server {
+	c := *s
+	c.t, c.stopped = t, true
+	return &c
+}
+
 // AwaitReady waits until /readyz says yes.
 func (s *Server) AwaitReady() {
 	s.t.Helper()
