@@ -95,6 +95,8 @@ func (n *Snapshot) method(d *source.Description, p *plan, i int, mode string) (s
 	c := &d.Columns[i]
 	clock := serverClock(c)
 	switch {
+	case n.before.blind:
+		return source.MethodLookback, "the role may not see the source's running transactions (pg_stat_activity, pg_locks, pg_prepared_xacts)", nil
 	case n.before.standby:
 		return source.MethodLookback, "the source is a standby, which does not show the primary's transactions", nil
 	case !clock && !c.Sequence:

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/internal/pgtest"
 	"github.com/pintaildb/pintail/source"
 )
@@ -512,6 +513,36 @@ func TestLateCapped(t *testing.T) {
 				}
 			}
 			k.same(c, "SELECT id FROM "+name)
+		}
+	})
+}
+
+// A role that may not look at running transactions syncs all the same, by lookback.
+func TestLateBlind(t *testing.T) {
+	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
+		url := s.DB(t)
+		c := connect(t, url)
+		exec(t, c, "CREATE TABLE e (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); INSERT INTO e VALUES (1)")
+		exec(t, c, "REVOKE ALL ON pg_locks FROM PUBLIC")
+		k := newKeyed(t, openSource(t, Config{URL: role(t, c, url)}), source.Query{Table: "e", IncrementalColumn: "at"})
+		for range 2 {
+			k.sync()
+			k.has(1)
+			if k.late.Method != source.MethodLookback || k.late.Proven || !strings.Contains(k.late.Guarantee, "pg_locks") {
+				t.Errorf("%s, proven %t: %s", k.late.Method, k.late.Proven, k.late.Guarantee)
+			}
+		}
+		n := snapshotOf(t, k.src)
+		exec(t, c, "TRUNCATE e")
+		if _, err := n.Describe(t.Context(), table("e")); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Seal(t.Context()); fault.CodeOf(err) != fault.SourceConflict {
+			t.Errorf("a truncated table: %v", err)
+		}
+		n.Close()
+		if len(k.src.slots) != 0 {
+			t.Errorf("%d slots are lost", len(k.src.slots))
 		}
 	})
 }

@@ -58,6 +58,7 @@ type Snapshot struct {
 // before is what step 0 saw of the source, right before the snapshot was taken.
 type before struct {
 	now       time.Time // a statement's time: earlier than all that follows
+	blind     bool      // other transactions could not be looked at
 	standby   bool
 	version   int // server_version_num
 	ascii     bool
@@ -112,7 +113,12 @@ func (s *Source) snapshot(ctx context.Context, o source.SnapshotOptions) (*Snaps
 		return nil, s.failed(ctx, err, "waiting for a connection")
 	}
 	n := &Snapshot{src: s, log: s.log, opt: o, changed: make(chan struct{}), types: map[uint32]types.Info{}, out: map[*session]struct{}{}}
-	c, err := s.begin(ctx, func(c *session) error { return n.take0(ctx, c) })
+	take := func(c *session) error { return n.take0(ctx, c) }
+	c, err := s.begin(ctx, take)
+	if err != nil && n.hidden(err) && s.blind.CompareAndSwap(false, true) {
+		s.log.Warn("the role may not see the source's running transactions: late commits are caught by lookback only", "reason", err.Error())
+		c, err = s.begin(ctx, take)
+	}
 	if err == nil {
 		err = n.settle(ctx, c)
 	}
@@ -129,6 +135,9 @@ func (s *Source) snapshot(ctx context.Context, o source.SnapshotOptions) (*Snaps
 // settle takes a process's first snapshot again, after a moment, where bounds wait for running transactions to end: most
 // are short, and with the first bound proven the next increment is small.
 func (n *Snapshot) settle(ctx context.Context, c *session) error {
+	if n.before.blind {
+		return nil
+	}
 	n.proven = n.src.observe(&n.before)
 	if !n.src.first.CompareAndSwap(true, false) {
 		return nil
@@ -153,30 +162,55 @@ func (n *Snapshot) settle(ctx context.Context, c *session) error {
 	return nil
 }
 
+// hidden says whether step 0 failed on what a hardened server may keep from the role: its running transactions.
+func (n *Snapshot) hidden(err error) bool {
+	state := sqlstate(err)
+	return !n.before.now.IsZero() && (state == "42501" || state == "42P01" || state == "42883")
+}
+
 // take0 is step 0 and the snapshot itself.
 func (n *Snapshot) take0(ctx context.Context, c *session) error {
 	own := "{" + strings.Join(n.src.ownPIDs(), ",") + "}"
 	pins := n.src.pins(c, snapshotPins{lock: coordinatorLock, statement: n.opt.StatementTimeout, name: n.opt.ApplicationName})
-	rs, err := c.run(ctx,
-		[]statement{stmt(stepServer), stmt(stepActivity, own), stmt(stepLocks, own), stmt(stepPrepared)},
+	look := []statement{stmt(stepActivity, own), stmt(stepLocks, own), stmt(stepPrepared)}
+	blind := n.src.blind.Load()
+	if blind {
+		look = nil
+	}
+	rs, err := c.run(ctx, append([]statement{stmt(stepServer)}, look...),
 		[]statement{stmt("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), pins,
 			stmt("SELECT pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot())")})
+	if len(rs) > 0 {
+		n.before.now = micros(rs[0].text(0, 0))
+	}
 	if err != nil {
 		return err
 	}
-	if len(rs) != 7 {
+	if len(rs) != 4+len(look) {
 		return errProtocol
 	}
-	b := before{standby: rs[0].bool(0, 1), ascii: rs[0].text(0, 3) == "SQL_ASCII", allStats: rs[0].bool(0, 5),
-		untracked: rs[1].bool(0, 1), writers: map[uint32]map[string]struct{}{}}
-	b.now = micros(rs[0].text(0, 0))
+	b := before{now: n.before.now, blind: blind, standby: rs[0].bool(0, 1), ascii: rs[0].text(0, 3) == "SQL_ASCII",
+		allStats: rs[0].bool(0, 5), writers: map[uint32]map[string]struct{}{}}
 	b.version, _ = strconv.Atoi(rs[0].text(0, 2))
 	b.block, _ = strconv.ParseInt(rs[0].text(0, 4), 10, 64)
-	if rs[1].rows[0][0] != nil {
-		b.oldest = micros(rs[1].text(0, 0))
+	if !blind {
+		b.note(rs[1:4])
 	}
-	for i := range rs[2].rows {
-		rel, tx := oid(rs[2].text(i, 0)), rs[2].text(i, 1)
+	rs = rs[len(rs)-2:]
+	c.pid = rs[0].text(0, 0)
+	n.id, n.xmin = rs[1].text(0, 0), rs[1].text(0, 1)
+	n.before = b
+	return nil
+}
+
+// note takes what step 0 saw of other transactions.
+func (b *before) note(rs []result) {
+	if rs[0].rows[0][0] != nil {
+		b.oldest = micros(rs[0].text(0, 0))
+	}
+	b.untracked = rs[0].bool(0, 1)
+	for i := range rs[1].rows {
+		rel, tx := oid(rs[1].text(i, 0)), rs[1].text(i, 1)
 		if rel == 0 {
 			b.running = append(b.running, tx)
 			continue
@@ -186,11 +220,7 @@ func (n *Snapshot) take0(ctx context.Context, c *session) error {
 		}
 		b.writers[rel][tx] = struct{}{}
 	}
-	b.prepared, _ = strconv.Atoi(rs[3].text(0, 0))
-	n.before = b
-	c.pid = rs[5].text(0, 0)
-	n.id, n.xmin = rs[6].text(0, 0), rs[6].text(0, 1)
-	return nil
+	b.prepared, _ = strconv.Atoi(rs[2].text(0, 0))
 }
 
 // micros is a time given in microseconds since 1970.
@@ -362,14 +392,25 @@ func (n *Snapshot) ask(ctx context.Context, group ...statement) ([]result, error
 	return rs, err
 }
 
+// pg_class is read at the snapshot, pg_relation_filenode and pg_locks are of now. A role that may not see locks looks at all
+// tables: that of another's may cost it a retry.
+const (
+	sealLocked = `SELECT l.relation::regclass::text FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
+		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND l.granted
+		AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND (c.oid IS NULL OR c.relkind IN ('r', 'm') AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))`
+	sealAll = `SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+		AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 10`
+)
+
 // Seal proves that no DDL rewrote a table between the snapshot and the lock that Describe took on it: the snapshot would
 // see such a table as empty.
 func (n *Snapshot) Seal(ctx context.Context) error {
-	// pg_class is read at the snapshot, pg_relation_filenode and pg_locks are of now.
-	rs, err := n.ask(ctx, stmt(`SELECT l.relation::regclass::text FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
-		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND l.granted
-		AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND (c.oid IS NULL OR c.relkind IN ('r', 'm') AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))`))
+	sql := sealLocked
+	if n.before.blind {
+		sql = sealAll
+	}
+	rs, err := n.ask(ctx, stmt(sql))
 	if err != nil {
 		return n.src.failed(ctx, err, "checking that no table changed under the snapshot")
 	}

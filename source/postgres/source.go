@@ -42,6 +42,7 @@ type Source struct {
 	builtin map[uint32]types.Info
 
 	first  atomic.Bool  // no snapshot was taken yet
+	blind  atomic.Bool  // the role may not look at running transactions
 	copies atomic.Int32 // whether COPY works here: unknown, copyWorks or copyRefused
 }
 
