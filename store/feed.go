@@ -38,6 +38,8 @@ const feedFunction = "_pintail_feed"
 type Column struct {
 	Name string
 	Type types.Type
+	// Tells is set for a column in which a changed row mostly differs, a time of change say: a merge looks there first.
+	Tells bool
 }
 
 // feed is a load under way: what the table function's callbacks find by its number.

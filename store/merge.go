@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pintaildb/pintail/change/types"
@@ -39,6 +40,7 @@ func (tx *Tx) merge(target string, st *Staged, key []string, cols []Column) (ins
 	if err != nil {
 		return 0, 0, err
 	}
+	tells := slices.ContainsFunc(cols, func(c Column) bool { return c.Tells && !isKey[strings.ToLower(c.Name)] })
 	var names, cheap, dear []string
 	for i := range cols {
 		t, c := &cols[i].Type, quote(cols[i].Name)
@@ -46,7 +48,7 @@ func (tx *Tx) merge(target string, st *Staged, key []string, cols []Column) (ins
 		d := differs(t, "t."+c, "s."+c, isKey[strings.ToLower(cols[i].Name)])
 		switch {
 		case d == "":
-		case fixedWidth(t):
+		case cols[i].Tells, !tells && fixedWidth(t):
 			cheap = append(cheap, d)
 		default:
 			dear = append(dear, d)
@@ -54,8 +56,8 @@ func (tx *Tx) merge(target string, st *Staged, key []string, cols []Column) (ins
 	}
 	list := strings.Join(names, ", ")
 
-	// Each staged row with its row of the target (NULL: none) and whether they are known to differ. Reading fixed-width columns
-	// costs little, and one of them, a time of change say, mostly tells already.
+	// Each staged row with its row of the target (NULL: none) and whether they are known to differ: by the column that tells, or
+	// by those of fixed width, which cost little to read.
 	var all, same int64
 	pairs := tx.temp("pairs")
 	if err := tx.run(fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT s.rowid AS sid, t.rowid AS tid, t.rowid IS NOT NULL AND (%s) AS changed FROM %s AS s LEFT JOIN %s AS t ON %s",
