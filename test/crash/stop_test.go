@@ -22,19 +22,16 @@ type gate struct {
 }
 
 const (
-	bigRows  = 120_000
-	gateRow  = 60_000
-	firstIDs = 500 // rows of the first sync, before the gate's
 	bigTable = `
 	CREATE TABLE big (id bigint PRIMARY KEY, pad text, updated_at timestamptz NOT NULL DEFAULT now());
 	INSERT INTO big SELECT g, 'first' FROM generate_series(1, 500) g;
 	CREATE TABLE small (id int PRIMARY KEY);
 	INSERT INTO small SELECT generate_series(1, 100);
 	CREATE FUNCTION gate(id bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$ BEGIN
-		IF id = 60000 THEN PERFORM pg_advisory_lock_shared(7041); PERFORM pg_advisory_unlock_shared(7041); END IF;
+		IF id = 25000 THEN PERFORM pg_advisory_lock_shared(7041); PERFORM pg_advisory_unlock_shared(7041); END IF;
 		RETURN true;
 	END $$`
-	bigFill     = `INSERT INTO big SELECT g, repeat(md5(g::text), 8) FROM generate_series(501, 120000) g`
+	bigFill     = `INSERT INTO big SELECT g, repeat(md5(g::text), 8) FROM generate_series(501, 50000) g`
 	bigDatasets = `
 datasets:
   big: {source: pg, table: public.big, where: gate(id), key: [id], incremental_column: updated_at}
@@ -48,7 +45,9 @@ func newGate(t *testing.T, url string) *gate { return &gate{t, harness.Conn(t, u
 
 func (g *gate) exec(sql string) {
 	g.t.Helper()
-	if _, err := g.conn.Exec(context.Background(), sql); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := g.conn.Exec(ctx, sql); err != nil {
 		g.t.Fatal(err)
 	}
 }
