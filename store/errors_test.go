@@ -63,13 +63,15 @@ func brokenFeed(how func()) *fakeFeed {
 	return f
 }
 
+var nowhere *change.Chunk
+
 func TestAPanicWhileLoadingIsAnError(t *testing.T) {
 	ctx := context.Background()
 	s := openTest(t, Options{})
 	load(t, s, "a", plainFeed(1, 10, 1, 1))
 	for name, f := range map[string]change.Feed{
 		"in Read":      brokenFeed(func() { panic("the reader is broken") }),
-		"nil pointer":  brokenFeed(func() { _ = *(*int)(nil) }),
+		"nil pointer":  brokenFeed(func() { nowhere.Rows++ }),
 		"in Next":      panicFeed{next: func() change.Reader { panic("the feed is broken") }},
 		"in Workers":   panicFeed{},
 		"a nil reader": panicFeed{next: func() change.Reader { return nil }},
@@ -244,10 +246,12 @@ func diskFullChild(ctx context.Context, s *Store) error {
 	big := newBenchFeed(2_000_000)
 	_, err = s.Stage(ctx, "b", big.cols, big, true)
 	if fault.CodeOf(err) != fault.DiskFull || fault.HintOf(err) == "" {
-		return fmt.Errorf("loading ended with %s: %v", fault.CodeOf(err), err)
+		return fmt.Errorf("loading ended with %s: %w", fault.CodeOf(err), err)
 	}
-	if n, err := s.CountRows(ctx, "a"); err != nil || n != 1000 {
-		return fmt.Errorf("afterwards a has %d rows: %v", n, err)
+	if n, err := s.CountRows(ctx, "a"); err != nil {
+		return err
+	} else if n != 1000 {
+		return fmt.Errorf("afterwards a has %d rows", n)
 	}
 	if err := limit(math.MaxUint64); err != nil {
 		return err

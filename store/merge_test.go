@@ -267,8 +267,8 @@ func TestRangeCondition(t *testing.T) {
 func TestCheckKey(t *testing.T) {
 	ctx := context.Background()
 	s := openTest(t, Options{})
-	cols := []Column{col("id", oidInt8, -1), col("t", oidText, -1), col("i4", oidInt4, -1)}
-	row := func(id int64, t string, n int32) [][]byte { return [][]byte{i64(id), txt(t), i32(n)} }
+	cols := []Column{col("id", oidInt8, -1), col("t", oidText, -1), col("i4", oidInt4, -1), col("f", oidFloat8, -1)}
+	row := func(id int64, t string, n int32) [][]byte { return [][]byte{i64(id), txt(t), i32(n), nil} }
 	wide := [][][]byte{row(math.MinInt64, "a", 1), row(math.MaxInt64, "b", 2), row(0, "c", 3)}
 	for _, c := range []struct {
 		name string
@@ -284,11 +284,12 @@ func TestCheckKey(t *testing.T) {
 		{"twice in a wide range", "id", append(wide, row(0, "d", 9)), fault.DuplicateKey, []string{"(0)"}},
 		{"text", "t", [][][]byte{row(1, "a", 1), row(1, "A", 1), row(1, "a ", 1)}, "", nil},
 		{"text twice", "t", [][][]byte{row(1, "x", 1), row(2, "x", 1), row(3, "y", 1), row(4, "y", 1), row(5, "z", 1), row(6, "z", 1), row(7, "w", 1), row(8, "w", 1)}, fault.DuplicateKey, []string{"for 4 values", "(w), (x), (y)"}},
+		{"equal but not the same", "f", [][][]byte{{i64(1), txt("a"), i32(1), f64(0)}, {i64(1), txt("a"), i32(1), f64(math.Copysign(0, -1))}}, fault.DuplicateKey, nil},
 		{"composite", "id,t", [][][]byte{row(1, "a", 1), row(1, "b", 1), row(2, "a", 1)}, "", nil},
 		{"composite twice", "ID,t", [][][]byte{row(1, "a", 1), row(1, "a", 2)}, fault.DuplicateKey, []string{"(1, a)"}},
 		{"int4", "i4", [][][]byte{row(1, "a", math.MinInt32), row(1, "a", math.MaxInt32), row(1, "a", 0)}, "", nil},
-		{"NULL", "id", [][][]byte{row(1, "a", 1), {nil, txt("q"), i32(1)}}, fault.NullKey, []string{"key (id) is NULL in 1 of 2 rows", "(NULL)"}},
-		{"NULL in a composite", "id,t", [][][]byte{row(1, "a", 1), {nil, txt("q"), i32(1)}, {i64(7), nil, i32(1)}}, fault.NullKey, []string{"2 of 3 rows", "(NULL, q)", "(7, NULL)"}},
+		{"NULL", "id", [][][]byte{row(1, "a", 1), {nil, txt("q"), i32(1), nil}}, fault.NullKey, []string{"key (id) is NULL in 1 of 2 rows", "(NULL)"}},
+		{"NULL in a composite", "id,t", [][][]byte{row(1, "a", 1), {nil, txt("q"), i32(1), nil}, {i64(7), nil, i32(1), nil}}, fault.NullKey, []string{"2 of 3 rows", "(NULL, q)", "(7, NULL)"}},
 		{"no such column", "none", [][][]byte{row(1, "a", 1)}, fault.SchemaLost, []string{"none"}},
 	} {
 		st := mustStage(t, s, "k", rowsOf(cols, c.rows...), false)
@@ -303,6 +304,32 @@ func TestCheckKey(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", c.name, err, says)
 			}
 		}
+	}
+}
+
+func TestCheckKeyFindsOneDoubleAmongMany(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	for _, key := range [][]string{{"id"}, {"id", "gen"}, {"s"}} {
+		f := plainFeed(5, 40000, 3, 1)
+		st := mustStage(t, s, "many", f, true)
+		if err := s.CheckKey(ctx, st, key); err != nil {
+			t.Errorf("%v: %v", key, err)
+		}
+		s.Discard(ctx, st)
+		f = plainFeed(5, 40000, 3, 1)
+		row := f.row
+		f.row = func(p, i int) [][]byte {
+			if p == 4 && i == 39999 {
+				return row(1, 7)
+			}
+			return row(p, i)
+		}
+		st = mustStage(t, s, "many", f, true)
+		if err := s.CheckKey(ctx, st, key); fault.CodeOf(err) != fault.DuplicateKey || !strings.Contains(err.Error(), "for 1 values") {
+			t.Errorf("%v: %v", key, err)
+		}
+		s.Discard(ctx, st)
 	}
 }
 

@@ -154,7 +154,10 @@ func (s *Store) cut(ctx context.Context, se *Session) error {
 		return doing(err, "read the file's size")
 	}
 	st, err := os.Stat(s.path)
-	if err != nil || blocks == 0 || st.Size() <= headerBytes+blocks {
+	if err != nil {
+		return doing(err, "read the file's size")
+	}
+	if blocks == 0 || st.Size() <= headerBytes+blocks {
 		return nil
 	}
 	s.log.Info("cut off the rest of a load that did not end", "bytes", st.Size()-headerBytes-blocks)

@@ -30,7 +30,7 @@ func (se *Session) start(ctx context.Context, st duck.PreparedStatement) (_ *str
 	}()
 	var p duck.PendingResult
 	defer duck.DestroyPending(&p)
-	//nolint:staticcheck // Deprecated in DuckDB without a replacement: all else computes the whole result first.
+	// Deprecated in DuckDB without a replacement: all else computes the whole result first.
 	if duck.PendingPreparedStreaming(st, &p) == duck.StateError {
 		return nil, se.failure(ctx, duck.PendingError(p))
 	}
