@@ -10,13 +10,19 @@ import (
 )
 
 // textOf is the DuckDB expression that gives a column of this type as text: its own cast to VARCHAR, but for blobs, whose
-// text is ambiguous, and lists, which become a JSON list of their elements' texts.
+// text is ambiguous; for far away times with a zone, of which the text has wrong milliseconds; for offsets of a zone, whose
+// minutes the text leaves out when they are 0; and for lists, which become a JSON list of their elements' texts.
 func textOf(expr, typ string) string {
 	if elem, ok := strings.CutSuffix(typ, "[]"); ok {
 		return "CAST(to_json(list_transform(" + expr + ", lambda x: " + textOf("x", elem) + ")) AS VARCHAR)"
 	}
-	if typ == "BLOB" {
+	switch typ {
+	case "BLOB":
 		return `'\x' || lower(hex(` + expr + "))"
+	case "TIMESTAMP WITH TIME ZONE":
+		return "CASE WHEN isfinite(" + expr + ") THEN CAST(make_timestamp(epoch_us(" + expr + ")) AS VARCHAR) ELSE CAST(" + expr + " AS VARCHAR) END"
+	case "TIME WITH TIME ZONE":
+		return "CAST(CAST(" + expr + " AS TIME) AS VARCHAR) || ' ' || CAST(extract('timezone' FROM " + expr + ") AS VARCHAR)"
 	}
 	return "CAST(" + expr + " AS VARCHAR)"
 }
@@ -53,9 +59,20 @@ func fromDuck(typ string, v any) (cell, error) {
 	case "BOOLEAN":
 		text = map[string]string{"true": "t", "false": "f"}[text]
 	case "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
-		if before, after, bc := strings.Cut(text, " (BC)"); bc {
-			text = before + after + " BC"
+		before, after, bc := strings.Cut(text, " (BC)")
+		if text = before + after; typ == "TIMESTAMP WITH TIME ZONE" && !strings.HasSuffix(text, "infinity") {
+			text += "+00"
 		}
+		if bc {
+			text += " BC"
+		}
+	case "TIME WITH TIME ZONE":
+		clock, seconds, _ := strings.Cut(text, " ")
+		east, err := strconv.Atoi(seconds)
+		if err != nil {
+			return cell{}, fmt.Errorf("offset %q: %w", seconds, err)
+		}
+		text = clock + zone(east)
 	case "INTERVAL":
 		i, err := parseInterval(text)
 		if err != nil {
@@ -63,7 +80,32 @@ func fromDuck(typ string, v any) (cell, error) {
 		}
 		text = i.String()
 	}
+	if strings.HasPrefix(typ, "DECIMAL") {
+		// DuckDB leaves a 0 before the point away where the type has no digit there.
+		if digits, negative := strings.CutPrefix(text, "-"); strings.HasPrefix(digits, ".") {
+			text = "0" + digits
+			if negative {
+				text = "-" + text
+			}
+		}
+	}
 	return cell{text: text}, nil
+}
+
+// zone is an offset as timetz_out writes it.
+func zone(east int) string {
+	sign := "+"
+	if east < 0 {
+		sign, east = "-", -east
+	}
+	text := fmt.Sprintf("%s%02d", sign, east/3600)
+	if east%3600 != 0 {
+		text += fmt.Sprintf(":%02d", east/60%60)
+	}
+	if east%60 != 0 {
+		text += fmt.Sprintf(":%02d", east%60)
+	}
+	return text
 }
 
 // canonical brings a PostgreSQL text of a value that DuckDB holds as typ into the one form in which equal values are equal
