@@ -24,11 +24,12 @@ const (
 
 // session is one connection and its reading buffer. One goroutine uses it at a time.
 type session struct {
-	conn  *pgconn.PgConn
-	wire  *wire
-	pid   string // of the backend that runs the open transaction; behind a pooler it is not the connection's
-	used  bool   // taken from the idle ones: it may be dead without having said so
-	timer *time.Timer
+	conn      *pgconn.PgConn
+	wire      *wire
+	pid       string // of the backend that runs the open transaction; behind a pooler it is not the connection's
+	used      bool   // taken from the idle ones: it may be dead without having said so
+	timer     *time.Timer
+	savepoint bool // pintail_copy is set in the open transaction
 }
 
 // statement is one SQL statement with its bound values. prepare only parses it and describes its result.

@@ -494,3 +494,70 @@ func TestSlowWrites(t *testing.T) {
 		}
 	}
 }
+
+// A read that fails or is left before its end does not cost the other tables their snapshot.
+func TestSnapshotOutlivesReads(t *testing.T) {
+	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
+		u := s.DB(t)
+		c := connect(t, u)
+		exec(t, c, rowsSQL)
+		exec(t, c, "CREATE TABLE n (id int, v numeric(5,2), s text)")
+		exec(t, c, "INSERT INTO n SELECT i, 1, repeat('x', 300) FROM generate_series(1, 60000) i; UPDATE n SET v = 'NaN' WHERE id = 40000")
+		want, numbers := copied(t, c, "SELECT * FROM a"), copied(t, c, "SELECT id, v, s FROM n WHERE id <> 40000")
+		for _, mode := range []string{"auto", "cursor"} {
+			for _, workers := range []int{1, 3} {
+				src := openSource(t, Config{URL: u, Read: mode, FetchRows: 7000})
+				n := snapshotOf(t, src)
+				exec(t, c, "INSERT INTO a VALUES (-1, 'after the snapshot')")
+				for name, q := range map[string]source.Query{
+					"out of range":  table("n"),
+					"error at once": {SQL: "SELECT 1 / (id - id) AS x FROM a"},
+					"error later":   {SQL: "SELECT 1 / (id - 50000) AS x, s FROM a ORDER BY id"},
+				} {
+					d, f := feedOf(t, n, q, workers)
+					if err := drain(t.Context(), f, d.Types(), nil); err == nil {
+						t.Errorf("%s: no error", name)
+					}
+				}
+				// Left by its consumer, in the middle of a row's message and before any.
+				for range 2 {
+					d, f := feedOf(t, n, source.Query{SQL: "SELECT a.* FROM a, a b"}, workers)
+					ctx, cancel := context.WithCancel(t.Context())
+					r, err := f.Next(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					chunk := newChunk(d.Types())
+					chunk.lend()
+					if _, err := r.Read(&chunk.Chunk); err != nil {
+						t.Fatal(err)
+					}
+					cancel()
+					start := time.Now()
+					if err := r.Close(); err != nil || time.Since(start) > goodbye {
+						t.Errorf("left: %v after %s", err, time.Since(start))
+					}
+				}
+				equalRows(t, readAll(t, n, table("a"), source.Range{}, workers), want)
+				rows := readAll(t, n, source.Query{Table: "n", Text: true}, source.Range{}, workers)
+				var kept [][]byte
+				for _, row := range rows {
+					if f := fields(row); f[3] == nil {
+						kept = append(kept, tuple(f[:3]...))
+					} else if string(f[3]) != `{"v": "NaN"}` {
+						t.Errorf("%s", f[3])
+					}
+				}
+				sortRows(kept)
+				equalRows(t, kept, numbers)
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				exec(t, c, "DELETE FROM a WHERE id = -1")
+				if len(src.slots) != 0 {
+					t.Errorf("%d slots are lost", len(src.slots))
+				}
+			}
+		}
+	})
+}

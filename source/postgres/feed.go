@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
@@ -73,7 +72,7 @@ func (f *feed) Next(ctx context.Context) (change.Reader, error) {
 				}
 				return nil, n.src.failed(ctx, err, "reading %s", what(f.desc))
 			}
-			n.lose(c, err)
+			n.restore(c, err)
 			return nil, n.src.failed(ctx, err, "reading %s", what(f.desc))
 		}
 	}
@@ -91,16 +90,12 @@ func (f *feed) begin(ctx context.Context, c *session, p part) (*reader, error) {
 	var err error
 	how := n.src.copies.Load()
 	if how != copyRefused {
-		savepoint := ""
-		if how == 0 {
-			savepoint = "SAVEPOINT pintail_copy"
-		}
-		r.stream, err = c.start(ctx, savepoint, copySQL(p.query), "", d)
+		r.stream, err = c.start(ctx, n.savepoint(c, how == 0), copySQL(p.query), "", d)
 		if err == nil && how == 0 {
 			n.src.copies.Store(copyWorks)
 		}
 		if err != nil && how == 0 && refusesCopy(err) {
-			if _, e := c.run(ctx, []statement{stmt("ROLLBACK TO SAVEPOINT pintail_copy")}); e != nil {
+			if e := c.rollback(ctx); e != nil {
 				err = errors.Join(err, e)
 			} else {
 				refusal := err
@@ -122,7 +117,44 @@ func (f *feed) begin(ctx context.Context, c *session, p part) (*reader, error) {
 
 func (f *feed) cursor(ctx context.Context, c *session, p part, d *types.Decoder) (*stream, error) {
 	fetch := fmt.Sprintf("FETCH FORWARD %d FROM %s", f.snap.src.cfg.FetchRows, cursorName)
-	return c.start(ctx, "", declareSQL(p.query), fetch, d)
+	return c.start(ctx, f.snap.savepoint(c, false), declareSQL(p.query), fetch, d)
+}
+
+// savepoint is what goes before a statement that is read from: with the coordinator's transaction the snapshot would end,
+// so a statement of it that fails, or is left before its end, is taken back. Of a worker's that is worth it only where the
+// statement may be refused for its form.
+func (n *Snapshot) savepoint(c *session, doubtful bool) []string {
+	if c != n.coord && !doubtful {
+		return nil
+	}
+	if c.savepoint {
+		return []string{"RELEASE SAVEPOINT pintail_copy", "SAVEPOINT pintail_copy"}
+	}
+	c.savepoint = true
+	return []string{"SAVEPOINT pintail_copy"}
+}
+
+// restore gives a session back whose statement failed: the coordinator's is taken back, a worker is let go.
+func (n *Snapshot) restore(c *session, err error) {
+	if c == n.coord && !c.conn.IsClosed() && n.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+		defer cancel()
+		if c.rollback(ctx) == nil && c.conn.TxStatus() == 'T' {
+			n.put(c)
+			return
+		}
+	}
+	n.lose(c, err)
+}
+
+// rollback takes a statement back.
+func (c *session) rollback(ctx context.Context) error {
+	back := []statement{stmt("ROLLBACK TO SAVEPOINT pintail_copy")}
+	_, err := c.run(ctx, back)
+	if sqlstate(err) == "57014" {
+		_, err = c.run(ctx, back) // the cancellation came late
+	}
+	return err
 }
 
 // refusesCopy says whether an error may be about COPY itself rather than about what it reads.
@@ -160,8 +192,8 @@ func (r *reader) Read(c *change.Chunk) (int, error) {
 	return n, nil
 }
 
-// Close gives the session back for the next partition. A read that has not come to its end loses the connection, and with
-// the coordinator's the snapshot.
+// Close gives the session back for the next partition. A read that has not come to its end loses its connection, but for
+// the coordinator's: that one is brought back to where it was, since the snapshot lives in it.
 func (r *reader) Close() error {
 	if r.session == nil {
 		return nil
@@ -173,7 +205,7 @@ func (r *reader) Close() error {
 	err := r.ended
 	if err == nil {
 		if err = r.stream.finish(); err == nil && r.stream.fetch != "" {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 			_, err = c.run(ctx, []statement{stmt("CLOSE " + cursorName)})
 			cancel()
 		}
@@ -182,8 +214,13 @@ func (r *reader) Close() error {
 		n.put(c)
 		return nil
 	}
+	if c == n.coord && n.ctx.Err() == nil && r.stream.hijack != nil {
+		if e := r.stream.recall(); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
 	r.stream.abandon()
-	n.lose(c, err)
+	n.restore(c, err)
 	return nil
 }
 

@@ -133,7 +133,7 @@ func FuzzCopyReader(f *testing.F) {
 		if cursor {
 			s.fetch = "FETCH"
 		}
-		if err := s.begin(false); err != nil {
+		if err := s.begin(0); err != nil {
 			return
 		}
 		rows := 0

@@ -77,9 +77,14 @@ func TestPartitions(t *testing.T) {
 				t.Errorf("%s: %d pieces", name, got)
 			}
 		}
-		for _, column := range []string{"id", "skew", "u", "t", "at", "d", "n", "f", "same", "nothing"} {
-			for _, sql := range []string{"SELECT * FROM keys", "SELECT * FROM keys UNION ALL SELECT * FROM keys WHERE id < 100", "SELECT k.* FROM keys k LEFT JOIN small USING (id)"} {
-				q := source.Query{SQL: sql, PartitionColumn: column}
+		for i, column := range []string{"id", "skew", "u", "t", "at", "d", "n", "f", "same", "nothing"} {
+			for k, sql := range []string{"SELECT * FROM keys", "SELECT * FROM keys UNION ALL SELECT id, u, c FROM extra", "SELECT * FROM keys k LEFT JOIN (SELECT id AS other FROM small) s ON other = id"} {
+				if k > 0 && i%3 != k { // the other forms with some of the columns
+					continue
+				}
+				sql = strings.Replace(sql, "*", "id, u, "+column+" AS c", 1)
+				sql = strings.Replace(sql, "FROM extra", "FROM (SELECT id, u, "+column+" AS c FROM keys WHERE id < 100) extra", 1)
+				q := source.Query{SQL: sql, PartitionColumn: "c"}
 				want := copied(t, c, sql)
 				equalRows(t, readAll(t, n, q, source.Range{}, 3), want)
 				if got := count(q, 3); got < 2 && column != "nothing" {

@@ -20,12 +20,14 @@ import (
 type stream struct {
 	session *session
 	hijack  *pgconn.HijackedConn
-	stop    func() bool // ends the watch over the context
+	stop    func() bool   // ends the watch over the context
+	woken   chan struct{} // closed when that watch has struck
 	decoder *types.Decoder
 	fetch   string // the cursor form: sent again until it returns no row
 	fetched int
 	first   bool // the COPY header is still to come
-	done    bool
+	failed  bool // the server has said why
+	done    bool // the server is ready for the next statement
 	rows    int64
 }
 
@@ -38,10 +40,10 @@ func declareSQL(query string) string {
 	return "DECLARE " + cursorName + " BINARY NO SCROLL CURSOR FOR " + query
 }
 
-// start sends sql, before it a statement of its own where before is given, and waits for the first sign of rows. With fetch,
-// sql declares the cursor that fetch reads from. When the server refuses the statement the session stays usable, in a
-// transaction that has failed; after any other error it is closed.
-func (c *session) start(ctx context.Context, before, sql, fetch string, d *types.Decoder) (*stream, error) {
+// start sends sql and waits for the first sign of rows; before it come the statements of before, whose results do not
+// matter. With fetch, sql declares the cursor that fetch reads from. When the server refuses the statement the session stays
+// usable, in a transaction that has failed; after any other error it is closed.
+func (c *session) start(ctx context.Context, before []string, sql, fetch string, d *types.Decoder) (*stream, error) {
 	// After a slow write a goroutine of pgconn may still be reading, and would take the first bytes of our rows.
 	if err := c.conn.SyncConn(ctx); err != nil {
 		return nil, err
@@ -50,21 +52,19 @@ func (c *session) start(ctx context.Context, before, sql, fetch string, d *types
 	if err != nil {
 		return nil, err
 	}
-	w := c.wire
-	w.attach(ctx, h.Conn)
-	s := &stream{session: c, hijack: h, decoder: d, fetch: fetch, first: true}
+	c.wire.attach(ctx, h.Conn)
+	s := &stream{session: c, hijack: h, decoder: d, fetch: fetch, first: true, woken: make(chan struct{})}
 	// Reads through Go are woken by a deadline in the past; the others look at the context by themselves.
-	s.stop = context.AfterFunc(ctx, func() { _ = h.Conn.SetDeadline(time.Unix(1, 0)) })
+	s.stop = context.AfterFunc(ctx, func() {
+		_ = h.Conn.SetDeadline(time.Unix(1, 0))
+		close(s.woken)
+	})
 	if fetch != "" {
 		sql += "; " + fetch
 	}
-	if before != "" {
-		err = s.send(before, sql)
-	} else {
-		err = s.send(sql)
-	}
+	err = s.send(append(before, sql)...)
 	if err == nil {
-		err = s.begin(before != "")
+		err = s.begin(len(before))
 	}
 	if err != nil {
 		s.abandon()
@@ -86,9 +86,9 @@ func (s *stream) send(sqls ...string) error {
 	return err
 }
 
-// begin reads up to the message that announces rows, beyond the end of the statement before if there is one. A refusal is
-// read to its end, so that the session can go on.
-func (s *stream) begin(before bool) error {
+// begin reads up to the message that announces rows, beyond the ends of that many statements before. A refusal is read to
+// its end, so that the session can go on.
+func (s *stream) begin(before int) error {
 	var refused error
 	for {
 		kind, body, err := s.session.wire.wait()
@@ -101,8 +101,8 @@ func (s *stream) begin(before bool) error {
 		case 'E':
 			refused = serverSays(body)
 		case 'Z':
-			if before {
-				before = false
+			if before > 0 {
+				before--
 				continue
 			}
 			if refused == nil || len(body) != 1 {
@@ -170,6 +170,7 @@ func (s *stream) read(c *change.Chunk) (n, size int, err error) {
 			s.fetched++
 			size += len(body)
 		case 'E':
+			s.failed = true
 			return 0, 0, serverSays(body)
 		case 'Z':
 			if len(body) != 1 {
@@ -208,14 +209,21 @@ func copyHeader(b []byte) ([]byte, error) {
 	return b[ext:], nil
 }
 
+// unwatch ends the watch over the context, for good, and takes back what it did.
+func (s *stream) unwatch() {
+	if s.stop != nil && !s.stop() {
+		<-s.woken
+		_ = s.hijack.Conn.SetDeadline(time.Time{})
+	}
+	s.stop = nil
+}
+
 // finish gives the connection of a statement that has ended back to pgconn.
 func (s *stream) finish() error {
 	if !s.done {
 		return errors.New("the statement has not ended")
 	}
-	if !s.stop() {
-		return errors.New("cancelled at its end") // the deadline in the past may still be set at any moment
-	}
+	s.unwatch()
 	if err := s.session.wire.detach(); err != nil {
 		return err
 	}
@@ -228,12 +236,46 @@ func (s *stream) finish() error {
 	return nil
 }
 
+// recall ends a statement before its end: it is cancelled and read up to where the server is ready for the next one.
+func (s *stream) recall() error {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	s.unwatch()
+	w := s.session.wire
+	w.ctx = ctx
+	stop := context.AfterFunc(ctx, func() { _ = s.hijack.Conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if !s.done && !s.failed {
+		conn, err := pgconn.Construct(s.hijack)
+		if err != nil {
+			return err
+		}
+		// It returns when the server has passed the request on, so that it cannot hit a later statement.
+		if err := conn.CancelRequest(ctx); err != nil {
+			return err
+		}
+	}
+	for !s.done {
+		kind, body, err := w.wait()
+		if err != nil {
+			return err
+		}
+		if kind == 'Z' && len(body) == 1 {
+			s.done, s.hijack.TxStatus = true, body[0]
+		}
+	}
+	if !stop() {
+		return context.Cause(ctx)
+	}
+	return s.finish()
+}
+
 // abandon ends the connection of a statement that has not ended well, and tells the server to stop working on it.
 func (s *stream) abandon() {
 	if s.hijack == nil {
 		return // finish was first
 	}
-	s.stop()
+	s.unwatch()
 	_ = s.session.wire.raw.detach()
 	conn, err := pgconn.Construct(s.hijack)
 	if err != nil {

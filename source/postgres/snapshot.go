@@ -200,6 +200,7 @@ func (n *Snapshot) take0(ctx context.Context, c *session) error {
 	c.pid = rs[0].text(0, 0)
 	n.id, n.xmin = rs[1].text(0, 0), rs[1].text(0, 1)
 	n.before = b
+	c.savepoint = false
 	return nil
 }
 
@@ -266,7 +267,7 @@ func (n *Snapshot) join(ctx context.Context) (*session, error) {
 		if err != nil {
 			return err
 		}
-		c.pid = rs[2].text(0, 0)
+		c.pid, c.savepoint = rs[2].text(0, 0), false
 		return nil
 	})
 	if err != nil {
