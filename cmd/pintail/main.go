@@ -22,6 +22,8 @@ const exitHelp = `Exit codes: 0 done, 1 failed, 2 configuration or usage, 3 diff
 4 file locked by another process, 130 interrupted.`
 
 func main() {
+	// A write beyond the limit of file sizes then fails like one to a full disk, instead of ending the process.
+	signal.Ignore(syscall.SIGXFSZ)
 	ctx, stop := interruptible()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
