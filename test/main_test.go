@@ -102,3 +102,23 @@ func decode(t testing.TB, text string, into any) {
 		t.Fatalf("%v in %s", err, text)
 	}
 }
+
+// one is the single value that a query of PostgreSQL gives, as text.
+func one(t testing.TB, url, query string) string {
+	t.Helper()
+	var v string
+	if err := harness.Conn(t, url).QueryRow(t.Context(), query).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return v
+}
+
+// texts shows every value as text.
+func texts(rows [][]any) [][]any {
+	for _, row := range rows {
+		for i, v := range row {
+			row[i] = fmt.Sprint(v)
+		}
+	}
+	return rows
+}

@@ -237,13 +237,13 @@ func TestTypes(t *testing.T) {
 	})
 }
 
-// An address without a mask is what inet's own output shows.
+// An inet is what its cast to text gives, which always shows the mask.
 func TestInet(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		harness.PG(t, url, `CREATE TABLE addresses (id int, a inet, l inet[]); INSERT INTO addresses VALUES (1, '192.168.0.1', '{10.0.0.1,::1}'), (2, '192.168.0.1/24', '{10.0.0.0/8}'), (3, '::1', '{}'), (4, '::ffff:1.2.3.4/96', NULL)`)
 		p := harness.With(t, url, "datasets:\n  addresses: {source: pg, table: public.addresses}\n")
 		p.OK("sync")
-		harness.Compare(t, url, "SELECT * FROM addresses", harness.File(p.DB), "addresses", "id")
+		harness.Compare(t, url, "SELECT id, a::text, l::text[] FROM addresses", harness.File(p.DB), "addresses", "id")
 	})
 }
 
