@@ -14,6 +14,7 @@ import (
 	duck "github.com/duckdb/duckdb-go-bindings"
 
 	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/change/types"
 )
 
 // How values are written out:
@@ -297,18 +298,18 @@ func (v *vector) text(dst []byte, i int) []byte {
 		case -math.MaxInt32:
 			return append(dst, "-infinity"...)
 		default:
-			return appendPGDate(dst, int64(days))
+			return types.AppendDate(dst, int64(days))
 		}
 	case duck.TypeTime:
-		return appendClock(dst, *change.At[uint64](d, i), 1e6)
+		return types.AppendClock(dst, *change.At[uint64](d, i), 1e6)
 	case duck.TypeTimeNS:
-		return appendClock(dst, *change.At[uint64](d, i), 1e9)
+		return types.AppendClock(dst, *change.At[uint64](d, i), 1e9)
 	case duck.TypeTimeTZ:
-		return appendTimeTZ(dst, *change.At[uint64](d, i))
+		return types.AppendTimeTZ(dst, *change.At[uint64](d, i))
 	case duck.TypeTimestamp, duck.TypeTimestampS, duck.TypeTimestampMS, duck.TypeTimestampNS, duck.TypeTimestampTZ:
 		return v.timestamp(dst, i, ' ', "+00")
 	case duck.TypeInterval:
-		return appendInterval(dst, change.At[change.Interval](d, i))
+		return types.AppendInterval(dst, change.At[change.Interval](d, i))
 	case duck.TypeUnion:
 		if m := v.member(i); m != nil {
 			return m.text(dst, i)
@@ -339,7 +340,7 @@ func (v *vector) timestamp(dst []byte, i int, sep byte, zone string) []byte {
 	if v.typ.id != duck.TypeTimestampTZ {
 		zone = ""
 	}
-	return appendTimestamp(dst, t, unit, sep, zone)
+	return types.AppendTimestamp(dst, t, unit, sep, zone)
 }
 
 func appendFloat(dst []byte, f float64, bits int) []byte {

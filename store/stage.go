@@ -123,14 +123,18 @@ func (s *Store) max(ctx context.Context, table, column string) (text string, err
 			if sqlType == "DATE" {
 				number = "(m - DATE '1970-01-01')::BIGINT"
 			}
+			zone := ""
+			if sqlType == "TIMESTAMP WITH TIME ZONE" {
+				zone = "+00"
+			}
 			// Compared with a constant, and not by isfinite, the answer may come from statistics.
 			return se.query(ctx, fmt.Sprintf("SELECT CASE WHEN isfinite(m) THEN %s END FROM (SELECT max(%s) AS m FROM %s WHERE %s < 'infinity'::%s)", number, c, table, c, sqlType), nil, func(r ownRow) error {
 				switch {
 				case r.null(0):
 				case sqlType == "DATE":
-					text = string(appendPGDate(nil, r.int(0)))
+					text = string(types.AppendDate(nil, r.int(0)))
 				default:
-					text = string(appendPGTimestamp(nil, r.int(0), sqlType != "TIMESTAMP"))
+					text = string(types.AppendTimestamp(nil, r.int(0), 1e6, ' ', zone))
 				}
 				return nil
 			})

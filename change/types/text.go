@@ -55,19 +55,18 @@ func AppendText(dst []byte, t *Type, v *change.Vector, row int) []byte {
 		case -math.MaxInt32:
 			return append(dst, "-infinity"...)
 		default:
-			return appendDate(dst, int64(d))
+			return AppendDate(dst, int64(d))
 		}
 	case Time:
-		return appendClock(dst, *change.At[int64](v, row))
+		return AppendClock(dst, *change.At[uint64](v, row), 1e6)
 	case TimeTZ:
-		x := *change.At[uint64](v, row)
-		return appendZone(appendClock(dst, int64(x>>24)), maxOffset-int(x&0xffffff))
+		return AppendTimeTZ(dst, *change.At[uint64](v, row))
 	case Timestamp:
-		return appendTimestamp(dst, *change.At[int64](v, row), "")
+		return appendMicros(dst, *change.At[int64](v, row), "")
 	case TimestampTZ:
-		return appendTimestamp(dst, *change.At[int64](v, row), "+00")
+		return appendMicros(dst, *change.At[int64](v, row), "+00")
 	case Interval:
-		return appendInterval(dst, change.At[change.Interval](v, row))
+		return AppendInterval(dst, change.At[change.Interval](v, row))
 	case List:
 		return appendArray(dst, t, v, row)
 	}
@@ -114,117 +113,15 @@ func appendPoint(dst []byte, digits string, scale int) []byte {
 	return append(append(append(dst, digits[:at]...), '.'), digits[at:]...)
 }
 
-const dayMicros = 86400 * 1000000
-
-func appendTimestamp(dst []byte, us int64, zone string) []byte {
+// appendMicros appends microseconds since 1970, or an infinity.
+func appendMicros(dst []byte, us int64, zone string) []byte {
 	switch us {
 	case math.MaxInt64:
 		return append(dst, "infinity"...)
 	case -math.MaxInt64:
 		return append(dst, "-infinity"...)
 	}
-	days, clock := us/dayMicros, us%dayMicros
-	if clock < 0 {
-		days, clock = days-1, clock+dayMicros
-	}
-	y, m, d := civil(days)
-	era := ""
-	if y <= 0 {
-		y, era = 1-y, " BC"
-	}
-	dst = fmt.Appendf(dst, "%04d-%02d-%02d ", y, m, d)
-	return append(append(appendClock(dst, clock), zone...), era...)
-}
-
-func appendDate(dst []byte, days int64) []byte {
-	y, m, d := civil(days)
-	if y <= 0 {
-		return fmt.Appendf(dst, "%04d-%02d-%02d BC", 1-y, m, d)
-	}
-	return fmt.Appendf(dst, "%04d-%02d-%02d", y, m, d)
-}
-
-// civil is the proleptic Gregorian date of a day counted from 1970-01-01; the year before 1 is 0.
-func civil(days int64) (year int64, month, day int) {
-	z := days + 719468
-	era := z / 146097
-	if z < 0 {
-		era = (z - 146096) / 146097
-	}
-	doe := z - era*146097
-	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
-	doy := doe - (365*yoe + yoe/4 - yoe/100)
-	mp := (5*doy + 2) / 153
-	day = int(doy - (153*mp+2)/5 + 1)
-	month = int(mp + 3)
-	year = yoe + era*400
-	if month > 12 {
-		month -= 12
-		year++
-	}
-	return year, month, day
-}
-
-func appendClock(dst []byte, us int64) []byte {
-	s := us / 1000000
-	dst = fmt.Appendf(dst, "%02d:%02d:%02d", s/3600, s/60%60, s%60)
-	if frac := us % 1000000; frac != 0 {
-		dst = append(dst, strings.TrimRight(fmt.Sprintf(".%06d", frac), "0")...)
-	}
-	return dst
-}
-
-func appendZone(dst []byte, east int) []byte {
-	sign := byte('+')
-	if east < 0 {
-		sign, east = '-', -east
-	}
-	dst = fmt.Appendf(append(dst, sign), "%02d", east/3600)
-	if east%3600 != 0 {
-		dst = fmt.Appendf(dst, ":%02d", east/60%60)
-	}
-	if east%60 != 0 {
-		dst = fmt.Appendf(dst, ":%02d", east%60)
-	}
-	return dst
-}
-
-// appendInterval follows IntervalStyle postgres: a part after a negative one shows its plus sign.
-func appendInterval(dst []byte, i *change.Interval) []byte {
-	start, before := len(dst), false
-	part := func(n int64, unit string) {
-		if n == 0 {
-			return
-		}
-		if len(dst) > start {
-			dst = append(dst, ' ')
-		}
-		if before && n > 0 {
-			dst = append(dst, '+')
-		}
-		dst = fmt.Appendf(dst, "%d %s", n, unit)
-		if n != 1 {
-			dst = append(dst, 's')
-		}
-		before = n < 0
-	}
-	part(int64(i.Months/12), "year")
-	part(int64(i.Months%12), "mon")
-	part(int64(i.Days), "day")
-	if i.Micros == 0 && len(dst) > start {
-		return dst
-	}
-	if len(dst) > start {
-		dst = append(dst, ' ')
-	}
-	us := i.Micros
-	if us < 0 {
-		dst = append(dst, '-')
-		us = -us
-	} else if before {
-		dst = append(dst, '+')
-	}
-	return appendClock(dst, us)
+	return AppendTimestamp(dst, us, 1e6, ' ', zone)
 }
 
 func appendArray(dst []byte, t *Type, v *change.Vector, row int) []byte {

@@ -1,4 +1,4 @@
-package store
+package types
 
 import (
 	"strconv"
@@ -48,8 +48,8 @@ func appendDay(dst []byte, days int64) (_ []byte, bc bool) {
 	return appendPadded(dst, int64(d), 2), bc
 }
 
-// appendClock appends HH:MM:SS and the fraction of a second, without its trailing zeros. unit is how many parts a second has.
-func appendClock(dst []byte, t, unit uint64) []byte {
+// AppendClock appends HH:MM:SS and the fraction of a second, without its trailing zeros. unit is how many parts a second has.
+func AppendClock(dst []byte, t, unit uint64) []byte {
 	s := int64(t / unit)
 	dst = append(appendPadded(dst, s/3600, 2), ':')
 	dst = append(appendPadded(dst, s/60%60, 2), ':')
@@ -65,8 +65,8 @@ func appendClock(dst []byte, t, unit uint64) []byte {
 	return dst
 }
 
-// appendPGDate appends a date as PostgreSQL prints it in DateStyle ISO.
-func appendPGDate(dst []byte, days int64) []byte {
+// AppendDate appends a date as PostgreSQL prints it in DateStyle ISO.
+func AppendDate(dst []byte, days int64) []byte {
 	dst, bc := appendDay(dst, days)
 	if bc {
 		dst = append(dst, " BC"...)
@@ -74,34 +74,24 @@ func appendPGDate(dst []byte, days int64) []byte {
 	return dst
 }
 
-// appendPGTimestamp appends microseconds since 1970 as PostgreSQL prints a timestamp, or a timestamptz in UTC.
-func appendPGTimestamp(dst []byte, us int64, zone bool) []byte {
-	z := ""
-	if zone {
-		z = "+00"
-	}
-	return appendTimestamp(dst, us, 1e6, ' ', z)
-}
-
-// appendTimestamp appends t / unit seconds since 1970: the day, sep, the time, zone, and BC if so.
-func appendTimestamp(dst []byte, t, unit int64, sep byte, zone string) []byte {
+// AppendTimestamp appends t / unit seconds since 1970: the day, sep, the time, zone, and BC if so.
+func AppendTimestamp(dst []byte, t, unit int64, sep byte, zone string) []byte {
 	perDay := 86400 * unit
 	days, rest := t/perDay, t%perDay
 	if rest < 0 {
 		days, rest = days-1, rest+perDay
 	}
 	dst, bc := appendDay(dst, days)
-	dst = append(appendClock(append(dst, sep), uint64(rest), uint64(unit)), zone...)
+	dst = append(AppendClock(append(dst, sep), uint64(rest), uint64(unit)), zone...)
 	if bc {
 		dst = append(dst, " BC"...)
 	}
 	return dst
 }
 
-// appendTimeTZ reads DuckDB's TIMETZ, microseconds above 24 bits of offset, and prints it as PostgreSQL does.
-func appendTimeTZ(dst []byte, x uint64) []byte {
-	const maxOffset = 16*60*60 - 1
-	dst = appendClock(dst, x>>24, 1e6)
+// AppendTimeTZ reads DuckDB's TIMETZ, microseconds above 24 bits of offset, and prints it as PostgreSQL does.
+func AppendTimeTZ(dst []byte, x uint64) []byte {
+	dst = AppendClock(dst, x>>24, 1e6)
 	east := maxOffset - int64(x&0xffffff)
 	sign := byte('+')
 	if east < 0 {
@@ -117,8 +107,8 @@ func appendTimeTZ(dst []byte, x uint64) []byte {
 	return dst
 }
 
-// appendInterval prints an interval as PostgreSQL does in IntervalStyle postgres.
-func appendInterval(dst []byte, i *change.Interval) []byte {
+// AppendInterval prints an interval as PostgreSQL does in IntervalStyle postgres.
+func AppendInterval(dst []byte, i *change.Interval) []byte {
 	at, after := len(dst), false // after: the part before was negative, so that a positive one says so
 	part := func(n int64, unit string) {
 		if n == 0 {
@@ -153,5 +143,5 @@ func appendInterval(dst []byte, i *change.Interval) []byte {
 	case after:
 		dst = append(dst, '+')
 	}
-	return appendClock(dst, us, 1e6)
+	return AppendClock(dst, us, 1e6)
 }
