@@ -53,8 +53,8 @@ func (r *result) bool(row, column int) bool   { return string(r.rows[row][column
 // run sends all statements in one round trip. Each group ends with a Sync: outside of a transaction block it is a
 // transaction of its own, and its failure does not keep the next group from running. The results of the statements before
 // the first failure come with its error.
-func (s *session) run(ctx context.Context, groups ...[]statement) ([]result, error) {
-	p := s.conn.StartPipeline(ctx)
+func (c *session) run(ctx context.Context, groups ...[]statement) ([]result, error) {
+	p := c.conn.StartPipeline(ctx)
 	for _, g := range groups {
 		for _, st := range g {
 			if st.prepare {
@@ -108,19 +108,24 @@ func (s *session) run(ctx context.Context, groups ...[]statement) ([]result, err
 	return results, first
 }
 
-// end closes the connection, cancelling what may still run on the server.
-func (s *session) end() {
-	if s.timer != nil {
-		s.timer.Stop()
+// end closes the connection, cancelled or not.
+func (c *session) end(ctx context.Context) {
+	if c.timer != nil {
+		c.timer.Stop()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := lastly(ctx)
 	defer cancel()
-	_ = s.conn.Close(ctx)
+	_ = c.conn.Close(ctx)
 	select {
-	case <-s.conn.CleanupDone(): // a cancelled statement ends its connection in the background
+	case <-c.conn.CleanupDone(): // a cancelled statement ends its connection in the background
 	case <-ctx.Done():
 	}
-	s.wire.release()
+	c.wire.release()
+}
+
+// lastly is the context of what is done in the end, whether ctx was cancelled or not.
+func lastly(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 }
 
 // dial opens a new connection.
@@ -193,7 +198,7 @@ func (s *Source) session(ctx context.Context) (*session, error) {
 			c.used = true
 			return c, nil
 		}
-		c.end()
+		c.end(ctx)
 	}
 }
 
@@ -208,7 +213,7 @@ func (s *Source) begin(ctx context.Context, do func(*session) error) (*session, 
 		if err = do(c); err == nil {
 			return c, nil
 		}
-		c.end()
+		c.end(ctx)
 		if !c.used || ctx.Err() != nil || (sqlstate(err) != "" && !strings.HasPrefix(sqlstate(err), "57P")) {
 			return nil, err
 		}
@@ -218,7 +223,7 @@ func (s *Source) begin(ctx context.Context, do func(*session) error) (*session, 
 // keep puts a connection back; it must be outside of any transaction. The caller then releases the slot.
 func (s *Source) keep(c *session) {
 	if c.conn.IsClosed() || c.conn.TxStatus() != 'I' {
-		c.end()
+		c.end(context.Background())
 		return
 	}
 	c.wire.shrink()
@@ -230,7 +235,7 @@ func (s *Source) keep(c *session) {
 	}
 	s.mu.Unlock()
 	if closed {
-		c.end()
+		c.end(context.Background())
 	}
 }
 
@@ -241,7 +246,7 @@ func (s *Source) drop(c *session) {
 		if s.idle[i] == c {
 			s.idle = append(s.idle[:i], s.idle[i+1:]...)
 			s.mu.Unlock()
-			c.end()
+			c.end(context.Background())
 			return
 		}
 	}

@@ -402,7 +402,7 @@ const firstUserOID = 16384
 func (n *Snapshot) learn(r *result) {
 	for i := range r.rows {
 		info := types.Info{Type: r.rows[i][1][0], Elem: oid(r.text(i, 2)), Base: oid(r.text(i, 3))}
-		mod, _ := strconv.Atoi(r.text(i, 4))
+		mod, _ := strconv.ParseInt(r.text(i, 4), 10, 32)
 		info.BaseMod = int32(mod)
 		o := oid(r.text(i, 0))
 		n.types[o] = info
@@ -451,23 +451,20 @@ func columnNames(d *source.Description) []string {
 // selectList makes the list that is read. With text, a value that DuckDB cannot hold is sent as NULL, and its text in the
 // last column.
 func (p *plan) selectList(d *source.Description) {
-	exprs := make([]string, len(d.Columns))
-	var conds, pairs []string
+	var exprs, conds, pairs []string
 	for i := range d.Columns {
 		t := &d.Columns[i].Type
 		ref := p.ref(i)
-		exprs[i] = ref
+		expr := ref
 		if t.Cast != "" {
-			exprs[i] += "::" + t.Cast
+			expr += "::" + t.Cast
 		}
-		if !p.text {
-			continue
-		}
-		if cond := t.OutOfRangeSQL(ref); cond != "" {
+		if cond := t.OutOfRangeSQL(ref); p.text && cond != "" {
 			conds = append(conds, "("+cond+")")
 			pairs = append(pairs, literal(d.Columns[i].Name)+", CASE WHEN "+cond+" THEN "+ref+"::text END")
-			exprs[i] = "CASE WHEN " + cond + " THEN NULL ELSE " + exprs[i] + " END"
+			expr = "CASE WHEN " + cond + " THEN NULL ELSE " + expr + " END"
 		}
+		exprs = append(exprs, expr)
 	}
 	if p.text {
 		exprs = append(exprs, textExpr(conds, pairs))

@@ -66,13 +66,13 @@ func (f *feed) Next(ctx context.Context) (change.Reader, error) {
 			}
 			if c != n.coord && sqlstate(err) == "55P03" {
 				// A schema change waits for our coordinator's lock, and this worker behind it: the coordinator reads this.
-				n.lose(c, err)
+				n.lose(ctx, c, err)
 				if c, err = n.take(ctx, true); err == nil {
 					continue
 				}
 				return nil, n.src.failed(ctx, err, "reading %s", what(f.desc))
 			}
-			n.restore(c, err)
+			n.restore(ctx, c, err)
 			return nil, n.src.failed(ctx, err, "reading %s", what(f.desc))
 		}
 	}
@@ -84,7 +84,7 @@ func (f *feed) begin(ctx context.Context, c *session, p part) (*reader, error) {
 	n := f.snap
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &reader{feed: f, session: c, cancel: cancel}
-	r.unwatch = context.AfterFunc(n.ctx, func() { cancel(errClosed) })
+	r.unwatch = context.AfterFunc(n.ctx, func() { cancel(errClosed) }) //nolint:contextcheck // a reader ends with its snapshot too
 	d := types.NewDecoder(f.desc.Types())
 	d.CheckUTF8 = n.before.ascii
 	var err error
@@ -135,16 +135,16 @@ func (n *Snapshot) savepoint(c *session, doubtful bool) []string {
 }
 
 // restore gives a session back whose statement failed: the coordinator's is taken back, a worker is let go.
-func (n *Snapshot) restore(c *session, err error) {
+func (n *Snapshot) restore(ctx context.Context, c *session, err error) {
 	if c == n.coord && !c.conn.IsClosed() && n.ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+		back, cancel := lastly(ctx)
 		defer cancel()
-		if c.rollback(ctx) == nil && c.conn.TxStatus() == 'T' {
+		if c.rollback(back) == nil && c.conn.TxStatus() == 'T' {
 			n.put(c)
 			return
 		}
 	}
-	n.lose(c, err)
+	n.lose(ctx, c, err)
 }
 
 // rollback takes a statement back.
@@ -198,14 +198,14 @@ func (r *reader) Close() error {
 	if r.session == nil {
 		return nil
 	}
-	c, n := r.session, r.feed.snap
+	c, n, ctx := r.session, r.feed.snap, r.session.wire.ctx
 	r.session = nil
 	r.unwatch()
 	defer r.cancel(nil)
 	err := r.ended
 	if err == nil {
 		if err = r.stream.finish(); err == nil && r.stream.fetch != "" {
-			ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+			ctx, cancel := lastly(ctx)
 			_, err = c.run(ctx, []statement{stmt("CLOSE " + cursorName)})
 			cancel()
 		}
@@ -215,12 +215,12 @@ func (r *reader) Close() error {
 		return nil
 	}
 	if c == n.coord && n.ctx.Err() == nil && r.stream.hijack != nil {
-		if e := r.stream.recall(); e != nil {
+		if e := r.stream.recall(ctx); e != nil {
 			err = errors.Join(err, e)
 		}
 	}
-	r.stream.abandon()
-	n.restore(c, err)
+	r.stream.abandon(ctx)
+	n.restore(ctx, c, err)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -212,7 +213,7 @@ func readDescribed(t testing.TB, n *Snapshot, d *source.Description, r source.Ra
 }
 
 func sortRows(rows [][]byte) {
-	slices.SortFunc(rows, func(a, b []byte) int { return slices.Compare(a, b) })
+	slices.SortFunc(rows, bytes.Compare)
 }
 
 // copied are the rows of a query as the server's own COPY BINARY sends them, sorted.

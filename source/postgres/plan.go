@@ -26,7 +26,6 @@ const (
 type part struct {
 	query  string
 	weight int64
-	alone  bool // only the coordinator may read it
 }
 
 // Read plans how d is read within r. The feed's readers must be closed before the snapshot is.

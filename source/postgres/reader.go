@@ -67,7 +67,7 @@ func (c *session) start(ctx context.Context, before []string, sql, fetch string,
 		err = s.begin(len(before))
 	}
 	if err != nil {
-		s.abandon()
+		s.abandon(ctx)
 		return nil, err
 	}
 	return s, nil
@@ -237,8 +237,8 @@ func (s *stream) finish() error {
 }
 
 // recall ends a statement before its end: it is cancelled and read up to where the server is ready for the next one.
-func (s *stream) recall() error {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+func (s *stream) recall(ctx context.Context) error {
+	ctx, cancel := lastly(ctx)
 	defer cancel()
 	s.unwatch()
 	w := s.session.wire
@@ -271,7 +271,7 @@ func (s *stream) recall() error {
 }
 
 // abandon ends the connection of a statement that has not ended well, and tells the server to stop working on it.
-func (s *stream) abandon() {
+func (s *stream) abandon(ctx context.Context) {
 	if s.hijack == nil {
 		return // finish was first
 	}
@@ -283,7 +283,7 @@ func (s *stream) abandon() {
 		return
 	}
 	s.hijack, s.session.conn = nil, conn
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := lastly(ctx)
 	defer cancel()
 	if !s.done {
 		_ = conn.CancelRequest(ctx)

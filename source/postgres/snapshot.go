@@ -146,7 +146,7 @@ func (n *Snapshot) settle(ctx context.Context, c *session) error {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			c.end()
+			c.end(ctx)
 			return context.Cause(ctx)
 		}
 		_, err := c.run(ctx, []statement{stmt("ROLLBACK")})
@@ -154,7 +154,7 @@ func (n *Snapshot) settle(ctx context.Context, c *session) error {
 			err = n.take0(ctx, c)
 		}
 		if err != nil {
-			c.end()
+			c.end(ctx)
 			return err
 		}
 		n.proven = n.src.observe(&n.before)
@@ -358,8 +358,8 @@ func (n *Snapshot) put(c *session) {
 }
 
 // lose gives a session back that is of no more use. Without its coordinator a snapshot is lost.
-func (n *Snapshot) lose(c *session, err error) {
-	c.end()
+func (n *Snapshot) lose(ctx context.Context, c *session, err error) {
+	c.end(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.out, c)
@@ -386,7 +386,7 @@ func (n *Snapshot) ask(ctx context.Context, group ...statement) ([]result, error
 		}
 	}
 	if c.conn.IsClosed() || c.conn.TxStatus() != 'T' {
-		n.lose(c, err)
+		n.lose(ctx, c, err)
 	} else {
 		n.put(c)
 	}
@@ -466,7 +466,7 @@ func (n *Snapshot) Close() error {
 			ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 			defer cancel()
 			if _, err := c.run(ctx, []statement{stmt("ROLLBACK")}); err != nil {
-				c.end()
+				c.end(ctx)
 				return
 			}
 			n.src.keep(c)

@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"context"
 	"log/slog"
 	"regexp"
 	"sync"
@@ -121,6 +122,6 @@ func (s *Source) Close() {
 	s.idle = nil
 	s.mu.Unlock()
 	for _, c := range idle {
-		c.end()
+		c.end(context.Background())
 	}
 }

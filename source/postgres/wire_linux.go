@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -101,8 +102,8 @@ func (s *rawSocket) read(ctx context.Context, b []byte) (int, error) {
 	for {
 		n, err := s.readOnce(b)
 		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
