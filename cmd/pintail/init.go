@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -93,7 +94,7 @@ server:
   http: {listen: 127.0.0.1:8500}
 
 datasets:
-`, yamlString(withoutPassword(target)))
+`, yamlString(withoutPassword(cmp.Or(target, "postgres:///")))) // that leaves everything to the PG* variables
 	used := map[string]bool{"main": true, "_pintail": true, "pintail": true}
 	for _, t := range tables {
 		if len(schemas) > 0 && !slices.Contains(schemas, t.Schema) {
@@ -107,6 +108,7 @@ datasets:
 func writeTable(b *bytes.Buffer, t postgres.Table, used map[string]bool) {
 	full := sqlName(t.Schema) + "." + sqlName(t.Name)
 	if !t.Readable {
+		full = strings.NewReplacer("\n", " ", "\r", " ").Replace(full) // a comment ends with its line
 		fmt.Fprintf(b, "  # %s left out: the role may not SELECT from it. GRANT SELECT ON %s TO …\n", full, full)
 		return
 	}
@@ -115,14 +117,14 @@ func writeTable(b *bytes.Buffer, t postgres.Table, used map[string]bool) {
 	if t.Rows > 0 {
 		size = fmt.Sprintf(", about %s rows, %s", count(t.Rows), bytesText(t.Bytes))
 	}
-	fmt.Fprintf(b, "  %s:  # %s%s\n    source: main_db\n    table: %s\n", name, t.Kind, size, yamlString(full))
+	fmt.Fprintf(b, "  %s:  # %s%s\n    source: main_db\n    table: %s\n", name, t.Kind, size, yamlName(full))
 	if len(t.Key) > 0 {
 		fmt.Fprintf(b, "    key: [%s]\n", yamlList(t.Key))
 	} else {
 		fmt.Fprintf(b, "    # no primary key: without a key, updated and deleted rows are followed by full syncs or reconcile only\n")
 	}
 	if inc, note := incrementalColumn(t); inc != "" {
-		fmt.Fprintf(b, "    incremental_column: %s%s\n    refresh: 1m\n", yamlString(inc), note)
+		fmt.Fprintf(b, "    incremental_column: %s%s\n    refresh: 1m\n", yamlName(inc), note)
 		if len(t.Key) > 0 {
 			fmt.Fprintf(b, "    reconcile: \"0 3 * * *\"  # every night: finds deleted rows and whatever a watermark cannot see\n")
 		}
@@ -225,10 +227,13 @@ func yamlString(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
+// yamlName is yamlString for a name of the source, in which no variable is meant.
+func yamlName(s string) string { return yamlString(strings.ReplaceAll(s, "${", "$${")) }
+
 func yamlList(names []string) string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = yamlString(n)
+		out[i] = yamlName(n)
 	}
 	return strings.Join(out, ", ")
 }

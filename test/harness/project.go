@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -261,3 +262,29 @@ func Eventually(t testing.TB, timeout time.Duration, what string, f func() bool)
 const dumpTimeout = 10 * time.Second
 
 const pollEvery = 15 * time.Millisecond
+
+// StartTerminal is Start with standard error on a terminal; what it shows there is Result.Stderr.
+func (p *Project) StartTerminal(args ...string) *Process {
+	p.t.Helper()
+	master, slave, err := openTerminal()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd := exec.Command(Binary(p.t), args...)
+	cmd.Dir, cmd.Env = p.Dir, append(environment(p.Env), "TERM=xterm")
+	pr := &Process{Args: args, cmd: cmd, out: &Buffer{}, errOut: &Buffer{}, started: time.Now()}
+	cmd.Stdout, cmd.Stderr = pr.out, slave
+	cmd.WaitDelay = 5 * time.Second
+	pr.bound, err = pgtest.StartBound(cmd, syscall.SIGKILL)
+	_ = slave.Close()
+	if err != nil {
+		p.t.Fatalf("start pintail: %v", err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(pr.errOut, master) // ends with an error when the other side is closed
+	}()
+	p.t.Cleanup(func() { pr.Kill(); _ = master.Close(); <-read })
+	return pr
+}
