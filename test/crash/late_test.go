@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/internal/pgtest"
 	"github.com/pintaildb/pintail/test/harness"
 )
@@ -192,4 +193,51 @@ func TestLateCommits(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A capped first read leaves rows above its last one. The following runs go on from there, whatever is proven of the rows
+// below, until everything is there; a row that commits late below the last one is not lost either.
+func TestCappedReadsGoOn(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	harness.PG(t, url, lateSchema)
+	p := harness.New(t)
+	p.DuckDB = "sync_mode: manual, max_sync_rows: 70"
+	p.Write(strings.Replace(p.Head(url), "sources:\n", fmt.Sprintf("sources:\n  plain: {url: %q}\n", unprivileged(t, url)), 1) + lateDatasets)
+	harness.PG(t, url, "UPDATE by_time SET at = at - interval '1 day' + id * interval '1 second'")
+	open := begin(t, url)
+	p.OK("sync")
+	open.insert("late")
+	p.OK("sync")
+	harness.PG(t, url, "INSERT INTO by_time (what) SELECT 'new' FROM generate_series(1, 50)", "INSERT INTO by_number (what) SELECT 'new' FROM generate_series(1, 50)")
+	p.OK("sync")
+	open.exec("COMMIT")
+	// Where nothing is proven a range is read twice before the next one.
+	for n := 0; ; n++ {
+		truncated := 0
+		for line := range strings.Lines(p.OK("sync", "--json")) {
+			var r harness.Run
+			decode(t, line, &r)
+			if r.RowsRead >= 70 {
+				truncated++
+			}
+		}
+		if truncated == 0 {
+			break
+		}
+		if n == 20 {
+			t.Fatalf("%d datasets are still not complete", truncated)
+		}
+	}
+	same(t, url, harness.File(p.DB), lateObjects())
+}
+
+// Changed row versions alone cannot take the place of the old ones where there is no key: that is refused, with the way out.
+func TestRowVersionsNeedAKey(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	harness.PG(t, url, lateSchema)
+	p := with(t, url, "datasets:\n  by_time: {source: pg, table: public.by_time, incremental_column: at, late_commits: xmin}\n")
+	r := p.Code(fault.ExitConfig, "sync")
+	contains(t, r.Stderr, "late_commits: xmin", "hint: give the dataset a key")
 }

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -185,5 +186,87 @@ func TestKillWhileFollowing(t *testing.T) {
 			same(t, url, file, objects)
 			clean(t, p, "split_dataset", "split_results")
 		})
+	}
+}
+
+// A view of one's own that names a column which the source has renamed: the run fails, and the last good data stays
+// readable through that view, until the column is back.
+func TestViewThatCannotFollow(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	harness.PG(t, url, "CREATE TABLE m (id int PRIMARY KEY, error text, at timestamptz NOT NULL DEFAULT now()); INSERT INTO m SELECT g, 'e' || g FROM generate_series(1, 100) g")
+	p := with(t, url, `datasets:
+  q: {source: pg, queries: {m: {sql: SELECT * FROM m, key: [id], incremental_column: at}}, view: "SELECT id, error FROM q_m"}
+`)
+	p.OK("sync")
+	objects := []object{{"q", "SELECT id, error FROM m", []string{"id"}}, {"q_m", "SELECT * FROM m", []string{"id"}}}
+	before := dump(t, harness.File(p.DB), objects)
+	harness.PG(t, url, "ALTER TABLE m RENAME COLUMN error TO failure", "INSERT INTO m VALUES (101, 'new')")
+	for range 2 {
+		r := p.Code(1, "sync")
+		contains(t, r.Stderr, "error", "q")
+		unchanged(t, harness.File(p.DB), objects, before)
+		clean(t, p, "q_m")
+	}
+	harness.PG(t, url, "ALTER TABLE m RENAME COLUMN failure TO error")
+	p.OK("sync")
+	same(t, url, harness.File(p.DB), objects)
+}
+
+// A reconciliation is killed: whatever it had done by then, the next one ends with what PostgreSQL holds, and rows that it
+// would have deleted are neither lost nor doubled before.
+func TestKillReconcile(t *testing.T) {
+	for _, c := range []struct {
+		form    string
+		deletes []string
+		moments []string
+	}{
+		{"split", []string{"DELETE FROM scores WHERE trace_id LIKE '%%%d'", "DELETE FROM traces WHERE id LIKE '%%%d'"}, nil},
+		// Without a key it is built anew, after it was brought up to date.
+		{"keyless", []string{"DELETE FROM keyless WHERE id %% 10 = %d"}, []string{step.Staged + ":2", step.Applied + ":2", step.Committed + ":2"}},
+	} {
+		f := forms[slices.IndexFunc(forms, func(f form) bool { return f.name == c.form })]
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			harness.PG(t, url, f.schema)
+			p := with(t, url, "datasets:\n  "+f.name+": "+f.dataset+"\n")
+			p.OK("sync")
+			for n, moment := range append(slices.Clone(step.All), c.moments...) {
+				t.Run(moment, func(t *testing.T) {
+					harness.PG(t, url, f.change(n)...)
+					for _, sql := range c.deletes {
+						harness.PG(t, url, fmt.Sprintf(sql, n%10))
+					}
+					killAt(t, p, moment, "verify", "--repair")
+					status(t, p, f.status)
+					clean(t, p, f.tables...)
+					if runs := history(t, p, f.name); runs[0].Kind != "reconcile" || runs[0].State != "error" || runs[0].EndedAt == nil {
+						t.Errorf("want the reconciliation as an error, got %s", harness.Show(runs[0]))
+					}
+					// Nothing that the source has is missing after a sync, whatever the reconciliation had done.
+					f.recoversBut(t, p, url, "extra")
+					p.OK("verify", "--repair")
+					f.recovers(t, p, url)
+				})
+			}
+		})
+	}
+}
+
+// recoversBut runs the next sync; then the copy differs from PostgreSQL in this way at most.
+func (f *form) recoversBut(t *testing.T, p *harness.Project, url, kind string) {
+	t.Helper()
+	synced(t, p)
+	for _, o := range f.objects {
+		_, diffs, err := harness.Diff(t.Context(), url, o.query, harness.File(p.DB), o.name, o.key...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range diffs {
+			if d.Kind != kind {
+				t.Errorf("%s: %s", o.name, d)
+			}
+		}
 	}
 }

@@ -18,20 +18,20 @@ import (
 const (
 	generationRows = 4000
 	generations    = `
-	CREATE TABLE halves_a (id int PRIMARY KEY, gen bigint NOT NULL, pad text);
-	CREATE TABLE halves_b (id int PRIMARY KEY, gen bigint NOT NULL);
+	CREATE TABLE halves_a (id int PRIMARY KEY, gen bigint NOT NULL, pad text, at timestamptz NOT NULL DEFAULT now());
+	CREATE TABLE halves_b (id int PRIMARY KEY, gen bigint NOT NULL, at timestamptz NOT NULL DEFAULT now());
 	INSERT INTO halves_a SELECT g, 1, repeat('x', 600) FROM generate_series(1, 4000) g;
 	INSERT INTO halves_b SELECT g, 1 FROM generate_series(1, 4000) g`
 	generationDatasets = `
 datasets:
-  gen: {source: pg, dataset_query: "SELECT id AS dataset_id, gen, pad FROM halves_a", results_query: "SELECT id AS dataset_id, gen FROM halves_b",
-    key: {dataset: [dataset_id], results: [dataset_id]}}
+  gen: {source: pg, dataset_query: "SELECT id AS dataset_id, gen, pad, at FROM halves_a", results_query: "SELECT id AS dataset_id, gen, at FROM halves_b",
+    key: {dataset: [dataset_id], results: [dataset_id]}, incremental_column: at}
 `
 )
 
 func turn(t *testing.T, url string) {
 	t.Helper()
-	harness.PG(t, url, "BEGIN; UPDATE halves_a SET gen = gen + 1; UPDATE halves_b SET gen = gen + 1; COMMIT")
+	harness.PG(t, url, "BEGIN; UPDATE halves_a SET gen = gen + 1, at = now(); UPDATE halves_b SET gen = gen + 1, at = now(); COMMIT")
 }
 
 // looping are statements that see both halves. Each gives the least generation, the largest, and the rows.
@@ -111,48 +111,58 @@ func ask(ctx context.Context, base, sql string) (row [3]int64, err error) {
 	return row, nil
 }
 
-// Full syncs swap both tables and the view, again and again, while four readers ask without pause: none ever gets an error
-// or parts of two generations.
+// Syncs swap both tables and the view, or merge into both, again and again, while four readers ask without pause: none
+// ever gets an error or parts of two generations.
 func TestSwapUnderLoopingReaders(t *testing.T) {
-	t.Parallel()
-	url := database(t)
-	harness.PG(t, url, generations)
-	p := with(t, url, generationDatasets)
-	s := p.Serve()
-	s.Sync("gen")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var wg sync.WaitGroup
-	loopers := make([]looper, len(looping))
-	for i := range looping {
-		loopers[i].sql = looping[i]
-		wg.Go(func() { loopers[i].run(ctx, s.Base) })
+	for _, kind := range []string{"full", "incremental"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			url := database(t)
+			harness.PG(t, url, generations)
+			p := with(t, url, generationDatasets)
+			s := p.Serve()
+			s.Sync("gen")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var wg sync.WaitGroup
+			loopers := make([]looper, len(looping))
+			for i := range looping {
+				loopers[i].sql = looping[i]
+				wg.Go(func() { loopers[i].run(ctx, s.Base) })
+			}
+			swaps := 12
+			if long() {
+				swaps = 200
+			}
+			for range swaps {
+				turn(t, url)
+				if kind == "full" {
+					s.SyncFull("gen")
+				} else if r := s.Sync("gen"); r.Kind != kind || r.RowsWritten != 2*generationRows {
+					t.Errorf("want an increment of all rows, got %s", harness.Show(r))
+				}
+			}
+			cancel()
+			wg.Wait()
+			for _, l := range loopers {
+				if l.err != nil {
+					t.Error(l.err)
+				}
+				t.Logf("%d times, %d generations seen: %s", l.times, len(l.seen), l.sql)
+				if len(l.seen) < 3 {
+					t.Errorf("too few generations were seen for the test to mean anything")
+				}
+			}
+			same(t, url, s, generationObjects)
+			s.Stop()
+			clean(t, p, "gen_dataset", "gen_results")
+		})
 	}
-	swaps := 12
-	if long() {
-		swaps = 200
-	}
-	for range swaps {
-		turn(t, url)
-		s.SyncFull("gen")
-	}
-	cancel()
-	wg.Wait()
-	for _, l := range loopers {
-		if l.err != nil {
-			t.Error(l.err)
-		}
-		t.Logf("%d times, %d generations seen: %s", l.times, len(l.seen), l.sql)
-		if len(l.seen) < 3 {
-			t.Errorf("too few generations were seen for the test to mean anything")
-		}
-	}
-	same(t, url, s, []object{
-		{"gen_dataset", "SELECT id AS dataset_id, gen, pad FROM halves_a", []string{"dataset_id"}},
-		{"gen_results", "SELECT id AS dataset_id, gen FROM halves_b", []string{"dataset_id"}}})
-	s.Stop()
-	clean(t, p, "gen_dataset", "gen_results")
 }
+
+var generationObjects = []object{
+	{"gen_dataset", "SELECT id AS dataset_id, gen, pad, at FROM halves_a", []string{"dataset_id"}},
+	{"gen_results", "SELECT id AS dataset_id, gen, at FROM halves_b", []string{"dataset_id"}}}
 
 // reading is a client that takes a long answer slowly.
 type reading struct {
@@ -239,6 +249,7 @@ func TestOldReaderKeepsItsVersion(t *testing.T) {
 		t.Errorf("the old reader saw %d rows of generations %v, want %d of the first", r.rows, r.gens, want)
 	}
 	s.SyncFull("gen")
+	same(t, url, s, generationObjects)
 	s.Stop()
 	clean(t, p, "gen_dataset", "gen_results")
 }
