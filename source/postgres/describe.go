@@ -90,7 +90,12 @@ func base(q source.Query) (sql string, p *plan, err error) {
 
 // Describe parses q on the coordinator, which locks its tables against DDL until the snapshot ends.
 func (n *Snapshot) Describe(ctx context.Context, q source.Query) (*source.Description, error) {
-	d, err := n.describe(ctx, q)
+	h, err := n.hold(ctx)
+	if err != nil {
+		return nil, n.src.failed(ctx, err, "describing %s", what(&source.Description{Query: q}))
+	}
+	d, err := h.describe(ctx, q)
+	h.free(ctx, err)
 	if err != nil {
 		if q.Table != "" {
 			return nil, n.src.failed(ctx, err, "table %s", q.Table)
@@ -100,7 +105,7 @@ func (n *Snapshot) Describe(ctx context.Context, q source.Query) (*source.Descri
 	return d, nil
 }
 
-func (n *Snapshot) describe(ctx context.Context, q source.Query) (*source.Description, error) {
+func (n *held) describe(ctx context.Context, q source.Query) (*source.Description, error) {
 	sql, p, err := base(q)
 	if err != nil {
 		return nil, err
@@ -112,7 +117,7 @@ func (n *Snapshot) describe(ctx context.Context, q source.Query) (*source.Descri
 	fields := rs[1].fields
 	d := &source.Description{Query: q, Kind: "query", Impl: p}
 	if err := n.name(d, p, fields); err != nil {
-		return nil, err
+		return nil, errors.Join(err, n.undo(ctx))
 	}
 	if err := n.catalog(ctx, d, p, sql, fields); err != nil {
 		return nil, err
@@ -128,7 +133,7 @@ func (n *Snapshot) describe(ctx context.Context, q source.Query) (*source.Descri
 }
 
 // name takes the columns' names and refuses those that a copy cannot have.
-func (n *Snapshot) name(d *source.Description, p *plan, fields []pgconn.FieldDescription) error {
+func (n *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescription) error {
 	if len(fields) == 0 {
 		return fault.New(fault.SourceSQL, "A dataset needs at least one column.", "the query gives no columns")
 	}
@@ -240,7 +245,7 @@ const (
 )
 
 // catalog asks all that is to be known of the columns, in one round trip.
-func (n *Snapshot) catalog(ctx context.Context, d *source.Description, p *plan, sql string, fields []pgconn.FieldDescription) error {
+func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql string, fields []pgconn.FieldDescription) error {
 	var oids, mods, rels, nums, unknown []string
 	known := map[uint32]bool{}
 	for _, f := range fields {
@@ -340,7 +345,7 @@ func relations(r *result) []relation {
 }
 
 // table settles how a table is read: by its blocks, partition by partition, or through its own name only.
-func (n *Snapshot) table(ctx context.Context, d *source.Description, p *plan, tree []relation) error {
+func (n *held) table(ctx context.Context, d *source.Description, p *plan, tree []relation) error {
 	switch root := &tree[0]; root.kind {
 	case "r", "m", "p":
 		d.Kind = "table"
@@ -415,7 +420,7 @@ func (n *Snapshot) learn(r *result) {
 }
 
 // mapTypes maps the columns' types, and those that the configuration asks for otherwise.
-func (n *Snapshot) mapTypes(d *source.Description, fields []pgconn.FieldDescription) error {
+func (n *held) mapTypes(d *source.Description, fields []pgconn.FieldDescription) error {
 	for i := range d.Columns {
 		c := &d.Columns[i]
 		c.Type = types.Of(fields[i].DataTypeOID, fields[i].TypeModifier, n.info)

@@ -58,7 +58,7 @@ func missingColumns(d *source.Description) *MissingColumns {
 }
 
 // missing makes the error of a query that lacks columns, with the query as it should be where that can be proven.
-func (n *Snapshot) missing(ctx context.Context, q source.Query, m *MissingColumns) error {
+func (n *held) missing(ctx context.Context, q source.Query, m *MissingColumns) error {
 	hint := "Add " + strings.Join(m.Columns, " and ") + " to what the query selects; pintail check prints it corrected."
 	if q.Table != "" {
 		return fault.New(fault.SourceSQL, didYouMean(m.Columns[0], m.Given), "%w", m)
@@ -83,7 +83,7 @@ var relationMissing = regexp.MustCompile(`^relation "(.*)" does not exist$`)
 var columnMissing = regexp.MustCompile(`^column (?:"(.*)"|(.*?)) does not exist$`)
 
 // unprepared explains why a statement cannot be prepared: where in the user's SQL, and what may have been meant.
-func (n *Snapshot) unprepared(ctx context.Context, q source.Query, err error) error {
+func (n *held) unprepared(ctx context.Context, q source.Query, err error) error {
 	prefix, sql := queryPrefix, q.SQL
 	if q.Table != "" {
 		prefix, sql = "", ""
@@ -120,7 +120,7 @@ func (n *Snapshot) unprepared(ctx context.Context, q source.Query, err error) er
 }
 
 // nearTables proposes tables whose names resemble one that does not exist.
-func (n *Snapshot) nearTables(ctx context.Context, name string) string {
+func (n *held) nearTables(ctx context.Context, name string) string {
 	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt(`SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition
 		AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') LIMIT 10000`), stmt("RELEASE SAVEPOINT pintail"))
@@ -145,7 +145,7 @@ func (n *Snapshot) nearTables(ctx context.Context, name string) string {
 }
 
 // nearColumns proposes columns of q's table.
-func (n *Snapshot) nearColumns(ctx context.Context, q source.Query, name string) string {
+func (n *held) nearColumns(ctx context.Context, q source.Query, name string) string {
 	bare := strings.Trim(name[strings.LastIndexByte(name, '.')+1:], `"`)
 	all := q
 	all.Columns, all.Where = nil, ""

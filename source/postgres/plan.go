@@ -180,7 +180,7 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 
 // guess is the planner's estimate of a statement's rows.
 func (n *Snapshot) guess(ctx context.Context, query string) (int64, error) {
-	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt("EXPLAIN (FORMAT JSON) "+query), stmt("RELEASE SAVEPOINT pintail"))
+	rs, err := n.askAny(ctx, stmt("SAVEPOINT pintail"), stmt("EXPLAIN (FORMAT JSON) "+query), stmt("RELEASE SAVEPOINT pintail"))
 	if err != nil {
 		return 0, err
 	}
@@ -295,7 +295,7 @@ func (n *Snapshot) bounds(ctx context.Context, d *source.Description, p *plan, i
 		from += " AND " + cond
 	}
 	if c.Table != 0 {
-		rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt(`SELECT n.nspname, c.relname, a.attname, c.relkind, greatest(c.reltuples, 0),
+		rs, err := n.askAny(ctx, stmt("SAVEPOINT pintail"), stmt(`SELECT n.nspname, c.relname, a.attname, c.relkind, greatest(c.reltuples, 0),
 			EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid AND x.indpred IS NULL)
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
 			WHERE c.oid = $1 AND a.attnum = $2 AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND NOT row_security_active(c.oid)`,
@@ -313,7 +313,7 @@ func (n *Snapshot) bounds(ctx context.Context, d *source.Description, p *plan, i
 			}
 		}
 	}
-	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt(from), stmt("RELEASE SAVEPOINT pintail"))
+	rs, err := n.askAny(ctx, stmt("SAVEPOINT pintail"), stmt(from), stmt("RELEASE SAVEPOINT pintail"))
 	if err != nil {
 		return nil, false, err
 	}

@@ -295,6 +295,41 @@ func TestFeedsSideBySide(t *testing.T) {
 	}
 }
 
+// Planning one table does not wait for the rows of another.
+func TestPlanBesideRead(t *testing.T) {
+	url := pgtest.Get(t, pgtest.Newest).DB(t)
+	c := connect(t, url)
+	exec(t, c, "CREATE TABLE a AS SELECT i AS id FROM generate_series(1, 100000) i; ANALYZE a")
+	n := snapshotOf(t, openSource(t, Config{URL: url}))
+	slow, err := n.Describe(t.Context(), source.Query{SQL: "SELECT 1 AS a, pg_sleep(60)::text AS b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := n.Describe(t.Context(), source.Query{SQL: "SELECT id FROM a", PartitionColumn: "id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := n.Read(t.Context(), slow, source.Range{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- drain(ctx, f, slow.Types(), nil) }()
+	for busy := false; !busy; {
+		n.mu.Lock()
+		busy = len(n.out) > 0
+		n.mu.Unlock()
+	}
+	if rows := readDescribed(t, n, d, source.Range{Column: "id", Low: "1000"}, 2); len(rows) != 99001 {
+		t.Errorf("%d rows", len(rows))
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("the slow read ended by itself")
+	}
+}
+
 // A source that does not let us COPY is read through a cursor; it is found out once.
 func TestCopyRefused(t *testing.T) {
 	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {

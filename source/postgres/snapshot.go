@@ -373,24 +373,76 @@ func (n *Snapshot) lose(ctx context.Context, c *session, err error) {
 }
 
 // ask runs a group of statements on the coordinator. An error of the server ends the transaction unless the group began
-// with a savepoint, to which it is then rolled back.
+// with SAVEPOINT pintail, to which it is then rolled back.
 func (n *Snapshot) ask(ctx context.Context, group ...statement) ([]result, error) {
 	c, err := n.take(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	rs, err := c.run(ctx, group)
-	if err != nil && c.conn.TxStatus() == 'E' && !c.conn.IsClosed() {
-		if _, e := c.run(ctx, []statement{stmt("ROLLBACK TO SAVEPOINT pintail")}); e != nil {
+	return n.askOn(ctx, c, group)
+}
+
+// askAny is ask of whichever session is free, so that planning one table does not wait for the rows of another.
+func (n *Snapshot) askAny(ctx context.Context, group ...statement) ([]result, error) {
+	n.mu.Lock()
+	busy := len(n.out) + n.joining
+	n.mu.Unlock()
+	n.reserve(busy + 1)
+	c, err := n.take(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	worker := c != n.coord
+	rs, err := n.askOn(ctx, c, group)
+	if worker && sqlstate(err) == "55P03" {
+		return n.ask(ctx, group...) // behind a schema change that waits for the coordinator's lock
+	}
+	return rs, err
+}
+
+func (n *Snapshot) askOn(ctx context.Context, c *session, group []statement) ([]result, error) {
+	h := &held{n, c}
+	rs, err := h.ask(ctx, group...)
+	h.free(ctx, err)
+	return rs, err
+}
+
+// held is a snapshot whose session is kept over several round trips: no reader may come between a savepoint and its end.
+type held struct {
+	*Snapshot
+	c *session
+}
+
+// hold takes the coordinator.
+func (n *Snapshot) hold(ctx context.Context) (*held, error) {
+	c, err := n.take(ctx, true)
+	return &held{n, c}, err
+}
+
+// ask is Snapshot.ask on the session held.
+func (h *held) ask(ctx context.Context, group ...statement) ([]result, error) {
+	rs, err := h.c.run(ctx, group)
+	if err != nil && h.c.conn.TxStatus() == 'E' && !h.c.conn.IsClosed() {
+		if e := h.undo(ctx); e != nil {
 			err = errors.Join(err, e)
 		}
 	}
-	if c.conn.IsClosed() || c.conn.TxStatus() != 'T' {
-		n.lose(ctx, c, err)
-	} else {
-		n.put(c)
-	}
 	return rs, err
+}
+
+// undo takes back what came after the savepoint, its locks too.
+func (h *held) undo(ctx context.Context) error {
+	_, err := h.c.run(ctx, []statement{stmt("ROLLBACK TO SAVEPOINT pintail"), stmt("RELEASE SAVEPOINT pintail")})
+	return err
+}
+
+// free gives the session back.
+func (h *held) free(ctx context.Context, err error) {
+	if h.c.conn.IsClosed() || h.c.conn.TxStatus() != 'T' {
+		h.lose(ctx, h.c, err)
+	} else {
+		h.put(h.c)
+	}
 }
 
 // pg_class is read at the snapshot, pg_relation_filenode and pg_locks are of now. A role that may not see locks looks at all
