@@ -151,10 +151,12 @@ func (s *Syncer) follow(ctx context.Context, d *config.Dataset, parts []*part) e
 		}
 		return s.view(tx, d, parts)
 	})
-	if err != nil {
-		return fault.New(fault.ShapeMismatch, fault.HintOf(err), "following the source's columns: %w", err)
+	switch code := fault.CodeOf(err); {
+	case code == fault.Internal, code == fault.DataMismatch,
+		code == fault.Config && slices.ContainsFunc(parts, func(p *part) bool { return p.full }): // the view may wait for a column of these
+		err = fault.New(fault.ShapeMismatch, "", "%w", err) // which a rebuild mends
 	}
-	return nil
+	return fault.Wrap(err, "following the source's columns")
 }
 
 func (p *part) follow(tx *store.Tx) error {

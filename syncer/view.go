@@ -31,7 +31,13 @@ func (s *Syncer) view(tx *store.Tx, d *config.Dataset, parts []*part) error {
 			return err
 		}
 	}
-	return fault.Wrap(tx.View(d.ViewName, sql), "view %s", d.ViewName)
+	err := tx.View(d.ViewName, sql)
+	if d.Form != config.FormSplit && fault.CodeOf(err) == fault.ShapeMismatch {
+		// It was written by a person: no rebuild can mend it.
+		return fault.New(fault.Config, "correct `view` of the dataset: it reads the tables "+strings.Join(d.Tables(), ", ")+" with the columns that their queries give",
+			"view %s: %w", d.ViewName, err)
+	}
+	return fault.Wrap(err, "view %s", d.ViewName)
 }
 
 // joinView joins the halves of a split dataset. The results' columns keep their names; a dataset column that is called like
