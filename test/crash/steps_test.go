@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/internal/step"
 	"github.com/pintaildb/pintail/test/harness"
 )
@@ -203,8 +204,8 @@ func TestViewThatCannotFollow(t *testing.T) {
 	before := dump(t, harness.File(p.DB), objects)
 	harness.PG(t, url, "ALTER TABLE m RENAME COLUMN error TO failure", "INSERT INTO m VALUES (101, 'new')")
 	for range 2 {
-		r := p.Code(1, "sync")
-		contains(t, r.Stderr, "error", "q")
+		r := p.Code(fault.ExitConfig, "sync")
+		contains(t, r.Stderr, "view q", `"error" not found`, "hint: correct `view` of the dataset")
 		unchanged(t, harness.File(p.DB), objects, before)
 		clean(t, p, "q_m")
 	}
