@@ -105,35 +105,35 @@ func (n *Snapshot) Describe(ctx context.Context, q source.Query) (*source.Descri
 	return d, nil
 }
 
-func (n *held) describe(ctx context.Context, q source.Query) (*source.Description, error) {
+func (h *held) describe(ctx context.Context, q source.Query) (*source.Description, error) {
 	sql, p, err := base(q)
 	if err != nil {
 		return nil, err
 	}
-	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true})
+	rs, err := h.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true})
 	if err != nil {
-		return nil, n.unprepared(ctx, q, err)
+		return nil, h.unprepared(ctx, q, err)
 	}
 	fields := rs[1].fields
 	d := &source.Description{Query: q, Kind: "query", Impl: p}
-	if err := n.name(d, p, fields); err != nil {
-		return nil, errors.Join(err, n.undo(ctx))
+	if err := h.name(d, p, fields); err != nil {
+		return nil, errors.Join(err, h.undo(ctx))
 	}
-	if err := n.catalog(ctx, d, p, sql, fields); err != nil {
+	if err := h.catalog(ctx, d, p, sql, fields); err != nil {
 		return nil, err
 	}
-	if err := n.mapTypes(d, fields); err != nil {
+	if err := h.mapTypes(d, fields); err != nil {
 		return nil, err
 	}
 	if missing := missingColumns(d); missing != nil {
-		return nil, n.missing(ctx, q, missing)
+		return nil, h.missing(ctx, q, missing)
 	}
 	p.selectList(d)
 	return d, nil
 }
 
 // name takes the columns' names and refuses those that a copy cannot have.
-func (n *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescription) error {
+func (h *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescription) error {
 	if len(fields) == 0 {
 		return fault.New(fault.SourceSQL, "A dataset needs at least one column.", "the query gives no columns")
 	}
@@ -245,7 +245,7 @@ const (
 )
 
 // catalog asks all that is to be known of the columns, in one round trip.
-func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql string, fields []pgconn.FieldDescription) error {
+func (h *held) catalog(ctx context.Context, d *source.Description, p *plan, sql string, fields []pgconn.FieldDescription) error {
 	var oids, mods, rels, nums, unknown []string
 	known := map[uint32]bool{}
 	for _, f := range fields {
@@ -255,7 +255,7 @@ func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 		nums = append(nums, strconv.Itoa(int(f.TableAttributeNumber)))
 		// Types of asks only for what is not its own.
 		types.Of(f.DataTypeOID, f.TypeModifier, func(o uint32) (types.Info, bool) {
-			if _, ok := n.info(o); !ok && !known[o] {
+			if _, ok := h.info(o); !ok && !known[o] {
 				known[o] = true
 				unknown = append(unknown, strconv.FormatUint(uint64(o), 10))
 			}
@@ -276,10 +276,10 @@ func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 	if unknown != nil {
 		group = append(group, stmt(typeQuery, array(unknown)))
 	}
-	if n.before.version < 140000 {
+	if h.before.version < 140000 {
 		group[2].sql = strings.Replace(group[2].sql, "WHERE NOT i.inhdetachpending", "", 1)
 	}
-	rs, err := n.ask(ctx, group...)
+	rs, err := h.ask(ctx, group...)
 	if err != nil {
 		return err
 	}
@@ -297,7 +297,7 @@ func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 	}
 	d.RowsGuess, p.single = int64(explained.Rows), explained.simple()
 	if unknown != nil {
-		n.learn(&rs[5])
+		h.learn(&rs[5])
 	}
 	if len(tree) > 0 {
 		p.root = &tree[0]
@@ -306,7 +306,7 @@ func (n *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 		if p.root == nil {
 			return fault.New(fault.SourceConflict, "This is tried again with a new snapshot.", "the table was made after the snapshot was taken")
 		}
-		return n.table(ctx, d, p, tree)
+		return h.table(ctx, d, p, tree)
 	}
 	return nil
 }
@@ -345,7 +345,7 @@ func relations(r *result) []relation {
 }
 
 // table settles how a table is read: by its blocks, partition by partition, or through its own name only.
-func (n *held) table(ctx context.Context, d *source.Description, p *plan, tree []relation) error {
+func (h *held) table(ctx context.Context, d *source.Description, p *plan, tree []relation) error {
 	switch root := &tree[0]; root.kind {
 	case "r", "m", "p":
 		d.Kind = "table"
@@ -375,7 +375,7 @@ func (n *held) table(ctx context.Context, d *source.Description, p *plan, tree [
 		return nil
 	}
 	// The parser has locked the parent alone; this locks the partitions too, those that the planner prunes included.
-	if _, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt("LOCK TABLE "+qualified(tree[0].schema, tree[0].name)+" IN ACCESS SHARE MODE"),
+	if _, err := h.ask(ctx, stmt("SAVEPOINT pintail"), stmt("LOCK TABLE "+qualified(tree[0].schema, tree[0].name)+" IN ACCESS SHARE MODE"),
 		stmt("RELEASE SAVEPOINT pintail")); err != nil {
 		if sqlstate(err) == "42501" {
 			return nil
@@ -420,16 +420,16 @@ func (n *Snapshot) learn(r *result) {
 }
 
 // mapTypes maps the columns' types, and those that the configuration asks for otherwise.
-func (n *held) mapTypes(d *source.Description, fields []pgconn.FieldDescription) error {
+func (h *held) mapTypes(d *source.Description, fields []pgconn.FieldDescription) error {
 	for i := range d.Columns {
 		c := &d.Columns[i]
-		c.Type = types.Of(fields[i].DataTypeOID, fields[i].TypeModifier, n.info)
+		c.Type = types.Of(fields[i].DataTypeOID, fields[i].TypeModifier, h.info)
 		want, ok := d.Query.Types[c.Name]
 		if !ok {
 			continue
 		}
 		under := fields[i].DataTypeOID
-		for t, ok := n.info(under); ok && t.Type == 'd'; t, ok = n.info(under) {
+		for t, ok := h.info(under); ok && t.Type == 'd'; t, ok = h.info(under) {
 			under = t.Base
 		}
 		t, err := types.Override(c.Type, under, want)

@@ -58,7 +58,7 @@ func missingColumns(d *source.Description) *MissingColumns {
 }
 
 // missing makes the error of a query that lacks columns, with the query as it should be where that can be proven.
-func (n *held) missing(ctx context.Context, q source.Query, m *MissingColumns) error {
+func (h *held) missing(ctx context.Context, q source.Query, m *MissingColumns) error {
 	hint := "Add " + strings.Join(m.Columns, " and ") + " to what the query selects; pintail check prints it corrected."
 	if q.Table != "" {
 		return fault.New(fault.SourceSQL, didYouMean(m.Columns[0], m.Given), "%w", m)
@@ -68,7 +68,7 @@ func (n *held) missing(ctx context.Context, q source.Query, m *MissingColumns) e
 		try.SQL = fixed
 		sql, _, err := base(try)
 		if err == nil {
-			if _, err = n.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true}, stmt("RELEASE SAVEPOINT pintail")); err == nil {
+			if _, err = h.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true}, stmt("RELEASE SAVEPOINT pintail")); err == nil {
 				m.Corrected = fixed
 			}
 		}
@@ -83,7 +83,7 @@ var relationMissing = regexp.MustCompile(`^relation "(.*)" does not exist$`)
 var columnMissing = regexp.MustCompile(`^column (?:"(.*)"|(.*?)) does not exist$`)
 
 // unprepared explains why a statement cannot be prepared: where in the user's SQL, and what may have been meant.
-func (n *held) unprepared(ctx context.Context, q source.Query, err error) error {
+func (h *held) unprepared(ctx context.Context, q source.Query, err error) error {
 	prefix, sql := queryPrefix, q.SQL
 	if q.Table != "" {
 		prefix, sql = "", ""
@@ -92,16 +92,16 @@ func (n *held) unprepared(ctx context.Context, q source.Query, err error) error 
 	if !errors.As(err, &pg) {
 		return err
 	}
-	code, hint := n.src.classify(pg)
+	code, hint := h.src.classify(pg)
 	near := ""
 	switch {
 	case pg.Code == "42P01":
 		if m := relationMissing.FindStringSubmatch(pg.Message); m != nil {
-			near = n.nearTables(ctx, m[1])
+			near = h.nearTables(ctx, m[1])
 		}
 	case pg.Code == "42703" && q.Table != "":
 		if m := columnMissing.FindStringSubmatch(pg.Message); m != nil {
-			near = n.nearColumns(ctx, q, m[1]+m[2])
+			near = h.nearColumns(ctx, q, m[1]+m[2])
 		}
 	}
 	if near == "" {
@@ -120,8 +120,8 @@ func (n *held) unprepared(ctx context.Context, q source.Query, err error) error 
 }
 
 // nearTables proposes tables whose names resemble one that does not exist.
-func (n *held) nearTables(ctx context.Context, name string) string {
-	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), stmt(`SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c
+func (h *held) nearTables(ctx context.Context, name string) string {
+	rs, err := h.ask(ctx, stmt("SAVEPOINT pintail"), stmt(`SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition
 		AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') LIMIT 10000`), stmt("RELEASE SAVEPOINT pintail"))
 	if err != nil {
@@ -145,7 +145,7 @@ func (n *held) nearTables(ctx context.Context, name string) string {
 }
 
 // nearColumns proposes columns of q's table.
-func (n *held) nearColumns(ctx context.Context, q source.Query, name string) string {
+func (h *held) nearColumns(ctx context.Context, q source.Query, name string) string {
 	bare := strings.Trim(name[strings.LastIndexByte(name, '.')+1:], `"`)
 	all := q
 	all.Columns, all.Where = nil, ""
@@ -153,7 +153,7 @@ func (n *held) nearColumns(ctx context.Context, q source.Query, name string) str
 	if err != nil {
 		return ""
 	}
-	rs, err := n.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true}, stmt("RELEASE SAVEPOINT pintail"))
+	rs, err := h.ask(ctx, stmt("SAVEPOINT pintail"), statement{sql: sql, prepare: true}, stmt("RELEASE SAVEPOINT pintail"))
 	if err != nil {
 		return ""
 	}
