@@ -149,7 +149,14 @@ func (s *Syncer) follow(ctx context.Context, d *config.Dataset, parts []*part) e
 				return fault.Wrap(err, "table %s", p.cfg.Target)
 			}
 		}
-		return s.view(tx, d, parts)
+		if d.ViewName == "" {
+			return nil
+		}
+		sql, err := viewSQL(d, parts)
+		if err != nil {
+			return err
+		}
+		return makeView(tx, d, sql)
 	})
 	switch code := fault.CodeOf(err); {
 	case code == fault.Internal, code == fault.DataMismatch,

@@ -429,10 +429,7 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 				return fault.Wrap(err, "table %s", p.cfg.Target)
 			}
 		}
-		if err := s.view(tx, d, parts); err != nil {
-			return err
-		}
-		if err := s.uncount(ctx, tx, d, parts); err != nil {
+		if err := s.commitView(ctx, tx, d, parts); err != nil {
 			return err
 		}
 		step.Reached(step.Applied)
@@ -503,34 +500,6 @@ func (p *part) newState(dataset string, now, asOf time.Time) store.TableState {
 	return t
 }
 
-// uncount notes in the transaction that changes the tables that the view's rows are to be counted again; until then, and
-// should the process end before, the old count stands.
-func (s *Syncer) uncount(ctx context.Context, tx *store.Tx, d *config.Dataset, parts []*part) error {
-	if d.ViewName == "" || !changed(parts) {
-		return nil
-	}
-	v, ok, err := s.viewState(ctx, d)
-	if err != nil || !ok {
-		return err
-	}
-	v.LastSync = time.Time{}
-	return tx.SaveTable(v)
-}
-
-// viewState is what is known of a dataset's view. A LastSync of zero asks for a new count.
-func (s *Syncer) viewState(ctx context.Context, d *config.Dataset) (store.TableState, bool, error) {
-	states, err := s.store.Tables(ctx)
-	if err != nil {
-		return store.TableState{}, false, err
-	}
-	for _, t := range states {
-		if t.Target == d.ViewName {
-			return t, true, nil
-		}
-	}
-	return store.TableState{Dataset: d.Name, Part: "view", Target: d.ViewName}, false, nil
-}
-
 // afterwards does what need not be in the commit: the view's row count.
 func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*part) error {
 	if d.ViewName != "" {
@@ -540,16 +509,4 @@ func (s *Syncer) afterwards(ctx context.Context, d *config.Dataset, parts []*par
 	}
 	step.Reached(step.Reclaimed)
 	return nil
-}
-
-func (s *Syncer) countView(ctx context.Context, d *config.Dataset, changed bool) error {
-	v, ok, err := s.viewState(ctx, d)
-	if err != nil || ok && !changed && !v.LastSync.IsZero() {
-		return err
-	}
-	if v.Rows, err = s.store.CountRows(ctx, d.ViewName); err != nil {
-		return err
-	}
-	v.LastSync = time.Now().UTC()
-	return s.store.Commit(ctx, func(tx *store.Tx) error { return tx.SaveTable(v) })
 }

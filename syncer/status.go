@@ -61,7 +61,7 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 			for _, p := range d.Parts {
 				s.addTable(&st, p, byTarget[p.Target])
 			}
-			if v, ok := byTarget[d.ViewName]; ok {
+			if v := byTarget[d.ViewName]; v.Rows > 0 || !v.LastSync.IsZero() { // it was counted
 				st.Rows = v.Rows
 			}
 			all[st.Key] = st

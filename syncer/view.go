@@ -1,8 +1,11 @@
 package syncer
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
@@ -12,25 +15,69 @@ import (
 // datasetID is the column on which the two halves of a split dataset are joined.
 const datasetID = "dataset_id"
 
-// view makes the dataset's view anew when the columns under it may have changed.
-func (s *Syncer) view(tx *store.Tx, d *config.Dataset, parts []*part) error {
+// viewState is what is known of a dataset's view: its SQL and how many rows it has. A LastSync of zero asks for a new count.
+func (s *Syncer) viewState(ctx context.Context, d *config.Dataset) (store.TableState, error) {
+	states, err := s.store.Tables(ctx)
+	if err != nil {
+		return store.TableState{}, err
+	}
+	for _, t := range states {
+		if t.Target == d.ViewName {
+			return t, nil
+		}
+	}
+	return store.TableState{Dataset: d.Name, Part: "view", Target: d.ViewName}, nil
+}
+
+// commitView makes the view anew when its definition or the columns under it have changed, and notes, in the transaction
+// that changes the rows, that they are to be counted again. Until then, and should the process end before, the old count
+// stands.
+func (s *Syncer) commitView(ctx context.Context, tx *store.Tx, d *config.Dataset, parts []*part) error {
 	if d.ViewName == "" {
 		return nil
 	}
-	needed := false
-	for _, p := range parts {
-		needed = needed || p.full || p.drift.any()
+	v, err := s.viewState(ctx, d)
+	if err != nil {
+		return err
 	}
-	if !needed {
-		return nil
+	sql, err := viewSQL(d, parts)
+	if err != nil {
+		return err
 	}
-	sql := d.View
-	if d.Form == config.FormSplit {
-		var err error
-		if sql, err = joinView(d, parts[0], parts[1]); err != nil {
+	anew := v.Definition != sql || slices.ContainsFunc(parts, func(p *part) bool { return p.full || p.drift.any() })
+	if anew {
+		if err := makeView(tx, d, sql); err != nil {
 			return err
 		}
 	}
+	if !anew && !changed(parts) {
+		return nil
+	}
+	v.Definition, v.LastSync = sql, time.Time{}
+	return tx.SaveTable(v)
+}
+
+// countView counts the view's rows if they may have changed since they were counted.
+func (s *Syncer) countView(ctx context.Context, d *config.Dataset, changed bool) error {
+	v, err := s.viewState(ctx, d)
+	if err != nil || !changed && !v.LastSync.IsZero() {
+		return err
+	}
+	if v.Rows, err = s.store.CountRows(ctx, d.ViewName); err != nil {
+		return err
+	}
+	v.LastSync = time.Now().UTC()
+	return s.store.Commit(ctx, func(tx *store.Tx) error { return tx.SaveTable(v) })
+}
+
+func viewSQL(d *config.Dataset, parts []*part) (string, error) {
+	if d.Form == config.FormSplit {
+		return joinView(d, parts[0], parts[1])
+	}
+	return d.View, nil
+}
+
+func makeView(tx *store.Tx, d *config.Dataset, sql string) error {
 	err := tx.View(d.ViewName, sql)
 	if d.Form != config.FormSplit && fault.CodeOf(err) == fault.ShapeMismatch {
 		// It was written by a person: no rebuild can mend it.
