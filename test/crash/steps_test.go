@@ -214,6 +214,38 @@ func TestViewThatCannotFollow(t *testing.T) {
 	same(t, url, harness.File(p.DB), objects)
 }
 
+// A view that the configuration changes is made anew by the next run, which is killed before: until then it is the old one.
+func TestChangedViewIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	url := database(t)
+	harness.PG(t, url, splitSchema, "INSERT INTO traces (id) VALUES ('alone')")
+	const datasets = `datasets:
+  split: {source: pg, dataset_query: "` + splitDataset + `", results_query: "` + splitResults + `",
+    key: {dataset: [dataset_id], results: [dataset_id, metric]}, incremental_column: created_at, join: left}
+`
+	p := with(t, url, datasets)
+	p.OK("sync")
+	left := object{"split_data", splitView, nil}
+	inner := object{"split_data", strings.Replace(splitView, "LEFT JOIN", "JOIN", 1), nil}
+	file := harness.File(p.DB)
+	same(t, url, file, []object{left})
+	p.Write(p.Head(url) + strings.Replace(datasets, "join: left", "join: inner", 1))
+	killAt(t, p, step.Applied, "sync")
+	status(t, p, "split_data")
+	same(t, url, file, []object{left})
+	killAt(t, p, step.Committed, "sync")
+	status(t, p, "split_data")
+	same(t, url, file, []object{inner})
+	if r := synced(t, p); r.Kind != "incremental" {
+		t.Errorf("want no rebuild, got %s", harness.Show(r))
+	}
+	same(t, url, file, []object{inner})
+	if st := status(t, p, "split_data"); st.Rows != 2400 {
+		t.Errorf("want the view's 2400 rows, got %s", harness.Show(st))
+	}
+	clean(t, p, "split_dataset", "split_results")
+}
+
 // A reconciliation is killed: whatever it had done by then, the next one ends with what PostgreSQL holds, and rows that it
 // would have deleted are neither lost nor doubled before.
 func TestKillReconcile(t *testing.T) {
