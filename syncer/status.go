@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/pintaildb/pintail/config"
@@ -44,8 +45,9 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 	for _, t := range tables {
 		byTarget[t.Target] = t
 	}
+	// Before the history: a run that ends meanwhile is in one of them as under way, or in the other with its end.
 	s.mu.Lock()
-	cfg := s.cfg
+	cfg, running := s.cfg, maps.Clone(s.running)
 	s.mu.Unlock()
 	all := map[string]Status{}
 	for _, name := range cfg.DatasetNames() {
@@ -54,7 +56,7 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 		if err != nil {
 			return nil, err
 		}
-		base := s.shared(d, last)
+		base := s.shared(d, last, running[name])
 		if d.ViewName != "" {
 			st := base
 			st.Key, st.Watermarks = d.ViewName, map[string]string{}
@@ -78,7 +80,7 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 }
 
 // shared is the part of the status that all tables of a dataset share.
-func (s *Syncer) shared(d *config.Dataset, last []store.Run) Status {
+func (s *Syncer) shared(d *config.Dataset, last []store.Run, a *active) Status {
 	st := Status{Dataset: d.Name, State: "not_synced", Paused: s.Paused(d.Name), Refresh: d.Refresh.Cron}
 	if d.Refresh.Every > 0 {
 		st.RefreshMinutes, st.Refresh = d.Refresh.Every.Minutes(), d.Refresh.Every.String()
@@ -104,12 +106,10 @@ func (s *Syncer) shared(d *config.Dataset, last []store.Run) Status {
 		}
 		break
 	}
-	s.mu.Lock()
-	a := s.running[d.Name]
-	s.mu.Unlock()
-	if a != nil && (a.run.Kind == KindFull || a.run.Kind == KindIncremental) {
-		l := s.live(a)
-		st.State, st.RunID, st.Progress = "syncing", l.Run.ID, l.Run.Progress
+	if a != nil {
+		if l := s.live(a); l.Run.Kind == KindFull || l.Run.Kind == KindIncremental {
+			st.State, st.RunID, st.Progress = "syncing", l.Run.ID, l.Run.Progress
+		}
 	}
 	return st
 }
@@ -134,6 +134,9 @@ func (s *Syncer) addTable(st *Status, p config.Part, t store.TableState) {
 	st.Truncated = st.Truncated || t.Truncated
 	if t.SyncType != "" && (st.SyncType == "" || t.SyncType == KindIncremental) {
 		st.SyncType = t.SyncType
+	}
+	if st.State == "not_synced" && !t.LastSync.IsZero() {
+		st.State = StateReady // its last sync is beyond the history looked at
 	}
 	latest(&st.LastSync, t.LastSync)
 	latest(&st.LastFull, t.LastFull)

@@ -433,6 +433,18 @@ func (s *Syncer) ResetWatermark(ctx context.Context, dataset, table string) ([]s
 
 // Forget drops the tables, view and state of a dataset that is no longer configured.
 func (s *Syncer) Forget(ctx context.Context, d *config.Dataset) error {
+	s.mu.Lock()
+	a := s.running[d.Name]
+	s.mu.Unlock()
+	if a != nil {
+		// Its end would make the tables anew.
+		a.cancel(fault.New(fault.Cancelled, "", "the dataset was taken out of the configuration, or changed its form"))
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	return s.store.Commit(ctx, func(tx *store.Tx) error {
 		if d.ViewName != "" {
 			if err := tx.DropView(d.ViewName); err != nil {

@@ -168,6 +168,10 @@ func TestVerifyOfAChangingSource(t *testing.T) {
 		require.Equal(t, "ready", run.State)
 		require.EqualValues(t, 30500, s.Status("big").Rows)
 		require.Equal(t, "ready", s.Status("pairs").State, "a difference is no failed sync")
+		for range 25 {
+			s.Follow(s.Begin("/api/store/verify/floats"))
+		}
+		require.Equal(t, "ready", s.Status("floats").State, "nor do many verifications hide the sync")
 	})
 }
 

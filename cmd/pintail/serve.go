@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -257,11 +258,21 @@ func (s *server) reload(ctx context.Context) ([]string, error) {
 	for _, c := range changes {
 		texts = append(texts, c.Text)
 		s.log.Info("configuration changed", "change", c.Text, "effect", c.Effect)
-		if c.Dataset != "" && cfg.Datasets[c.Dataset] == nil {
-			if err := s.syncer.Forget(ctx, old.Datasets[c.Dataset]); err != nil {
+		if len(c.Drops) > 0 {
+			if err := s.syncer.Forget(ctx, only(old.Datasets[c.Dataset], c.Drops)); err != nil {
 				return texts, fault.Wrap(err, "drop what dataset %s left", c.Dataset)
 			}
 		}
 	}
 	return texts, nil
+}
+
+// only is a dataset reduced to these of its tables and its view.
+func only(d *config.Dataset, objects []string) *config.Dataset {
+	less := *d
+	less.Parts = slices.DeleteFunc(slices.Clone(d.Parts), func(p config.Part) bool { return !slices.Contains(objects, p.Target) })
+	if !slices.Contains(objects, d.ViewName) {
+		less.ViewName = ""
+	}
+	return &less
 }
