@@ -146,6 +146,7 @@ type progress struct {
 	kind     string
 	json     bool
 	bar      *progressbar.ProgressBar
+	guess    int64 // what the bar was made for
 	lastLine time.Time
 }
 
@@ -167,7 +168,11 @@ func (p *progress) watch(l syncer.Live) {
 		}
 		return
 	}
-	if p.bar == nil {
+	if l.Guess == 0 && l.Run.RowsRead == 0 {
+		return // nothing is planned yet
+	}
+	if p.bar == nil || l.Guess > p.guess {
+		p.guess = l.Guess
 		total := l.Guess
 		if total == 0 {
 			total = -1
