@@ -17,7 +17,9 @@ type Query struct {
 	Columns []string // of Table; nil is all
 	Where   string   // of Table
 	// Rename maps a selected column to its name in the copy. All other column names here and below are names in the copy.
+	// With RenameSome it may hold columns that are not there, those of the dataset's other tables.
 	Rename            map[string]string
+	RenameSome        bool
 	Types             map[string]string // column → DuckDB type asked for; columns that are not there are passed over
 	PartitionColumn   string
 	IncrementalColumn string

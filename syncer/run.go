@@ -82,7 +82,7 @@ func newPart(cfg config.Part, state store.TableState) *part {
 	for c, t := range cfg.Types {
 		types[renamed(cfg, c)] = t
 	}
-	p.query = source.Query{SQL: cfg.SQL, Table: cfg.Table, Columns: cfg.Columns, Where: cfg.Where, Rename: cfg.Rename, Types: types,
+	p.query = source.Query{SQL: cfg.SQL, Table: cfg.Table, Columns: cfg.Columns, Where: cfg.Where, Rename: cfg.Rename, RenameSome: cfg.Name != "", Types: types,
 		PartitionColumn: renamed(cfg, cfg.PartitionColumn), IncrementalColumn: p.inc, Text: state.OutOfRangeText}
 	return p
 }
@@ -102,6 +102,37 @@ func UnknownTypes(d *config.Dataset, has func(column string) bool) []string {
 	}
 	slices.Sort(unknown)
 	return unknown
+}
+
+// UnknownRenames are the columns that the dataset renames, and that none of its tables has, under their new names.
+func UnknownRenames(d *config.Dataset, has func(column string) bool) []string {
+	var unknown []string
+	for from, to := range d.Columns {
+		if !has(to) {
+			unknown = append(unknown, from)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+// known refuses names of columns in the configuration that none of the dataset's tables has.
+func known(d *config.Dataset, has func(column string) bool) error {
+	if unknown := UnknownTypes(d, has); len(unknown) > 0 {
+		return fault.New(fault.Config, "types names columns as the query gives them", "types: there is no column %s", strings.Join(unknown, ", "))
+	}
+	if unknown := UnknownRenames(d, has); len(unknown) > 0 {
+		return fault.New(fault.Config, "columns names columns as the query gives them", "columns: there is no column %s to rename", strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// whole says whether d is the dataset as configured, not one reduced to some of its tables.
+func (s *Syncer) whole(d *config.Dataset) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	configured := s.cfg.Datasets[d.Name]
+	return configured == nil || len(d.Parts) == len(configured.Parts)
 }
 
 // attempt reads one snapshot and commits it.
@@ -198,10 +229,11 @@ func (s *Syncer) plan(ctx context.Context, snap source.Snapshot, d *config.Datas
 			return nil, err
 		}
 	}
-	if unknown := UnknownTypes(d, func(c string) bool {
+	has := func(c string) bool {
 		return slices.ContainsFunc(parts, func(p *part) bool { return p.desc.Column(c) != nil })
-	}); len(unknown) > 0 {
-		return nil, fault.New(fault.Config, "types names columns as the query gives them", "types: there is no column %s", strings.Join(unknown, ", "))
+	}
+	if err := known(d, has); err != nil && s.whole(d) {
+		return nil, err
 	}
 	if err := snap.Seal(ctx); err != nil {
 		return nil, err
@@ -452,8 +484,9 @@ func (s *Syncer) commit(ctx context.Context, snap source.Snapshot, d *config.Dat
 	}
 	step.Reached(step.Committed)
 	s.note(a, func(r *store.Run) { *r = run })
+	whole := s.whole(d)
 	s.mu.Lock()
-	if whole := s.cfg.Datasets[d.Name]; whole == nil || len(parts) == len(whole.Parts) {
+	if whole {
 		s.asOf[d.Name] = snap.Now()
 	}
 	for _, p := range parts {

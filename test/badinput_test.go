@@ -107,7 +107,9 @@ func TestBadSource(t *testing.T) {
 					p.Write(config)
 					p.OK("reload")
 				}
-				s.Sync("d")
+				if r := s.Sync("d"); c.change == "" {
+					require.Equal(t, "incremental", r.Kind, "the watermark outlived the failure: %s", r.Reason)
+				}
 				if table == "d" {
 					harness.Compare(t, url, "SELECT * FROM t", s, "d", "id")
 				} else if c.sql == "" {

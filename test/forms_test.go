@@ -189,7 +189,8 @@ func TestQueriesLifecycle(t *testing.T) {
       failed: {sql: "SELECT id, partner_id, error, created_at FROM messages WHERE status = 'failed';", key: [id], incremental_column: created_at}
       partners: {sql: "SELECT id AS partner_id, name FROM partners"}
       daily: {sql: "SELECT date_trunc('day', created_at) AS day, status, count(*) AS n, sum(id) AS ids FROM messages GROUP BY 1, 2"}
-    view: SELECT f.*, p.name FROM errors_failed f JOIN errors_partners p USING (partner_id);
+    columns: {name: partner_name}
+    view: SELECT f.*, p.partner_name FROM errors_failed f JOIN errors_partners p USING (partner_id);
   loose:
     source: pg
     queries:
@@ -200,9 +201,9 @@ func TestQueriesLifecycle(t *testing.T) {
 		same := func() {
 			t.Helper()
 			harness.Compare(t, url, `SELECT id, partner_id, error, created_at FROM messages WHERE status = 'failed'`, s, "errors_failed", "id")
-			harness.Compare(t, url, `SELECT id AS partner_id, name FROM partners`, s, "errors_partners", "partner_id")
+			harness.Compare(t, url, `SELECT id AS partner_id, name AS partner_name FROM partners`, s, "errors_partners", "partner_id")
 			harness.Compare(t, url, `SELECT date_trunc('day', created_at) AS day, status, count(*) AS n, sum(id) AS ids FROM messages GROUP BY 1, 2`, s, "errors_daily")
-			harness.Compare(t, url, `SELECT m.id, m.partner_id, m.error, m.created_at, p.name FROM messages m JOIN partners p ON p.id = m.partner_id WHERE status = 'failed'`, s, "errors", "id")
+			harness.Compare(t, url, `SELECT m.id, m.partner_id, m.error, m.created_at, p.name AS partner_name FROM messages m JOIN partners p ON p.id = m.partner_id WHERE status = 'failed'`, s, "errors", "id")
 			harness.Compare(t, url, `SELECT id FROM partners`, s, "loose_a", "id")
 			harness.Compare(t, url, `SELECT id FROM messages`, s, "loose_b", "id")
 		}
@@ -219,5 +220,6 @@ func TestQueriesLifecycle(t *testing.T) {
 		require.Contains(t, st, "loose_a")
 		require.Contains(t, st, "loose_b")
 		require.NotContains(t, st, "loose")
+		require.Equal(t, "ready", s.Follow(s.Begin("/api/store/verify/errors")).State)
 	})
 }

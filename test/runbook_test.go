@@ -386,3 +386,70 @@ func TestRunbookData(t *testing.T) {
 		require.Equal(t, json.Number("1440"), meta.Metadata.SummaryStats["total_records"])
 	})
 }
+
+// The other blocks and keys of the runbook's form: renamed columns beside an incremental one, a single query, connections
+// from the environment, blocks that are off, and ones that are not loaded at start-up.
+func TestRunbookForms(t *testing.T) {
+	newest(t, func(t *testing.T, pgURL string) {
+		u, err := url.Parse(pgURL)
+		require.NoError(t, err)
+		password, _ := u.User.Password()
+		harness.PG(t, pgURL, runbookSource)
+		p := harness.New(t)
+		p.Env = []string{"HUMAN_SIGNALS_DB_HOST=127.0.0.1", "HUMAN_SIGNALS_DB_PORT=" + u.Port(), "HUMAN_SIGNALS_DB_NAME=" + strings.TrimPrefix(u.Path, "/"), "HUMAN_SIGNALS_DB_USER=postgres", "HUMAN_SIGNALS_DB_PASSWORD=" + password,
+			"EVAL_DB_URL=" + pgURL}
+		p.Write(`
+monitoring_db:
+  enabled: true
+  auto_load: true
+  url: "` + pgURL + `"
+  dataset_query: SELECT id, trace_id AS dataset_id, timestamp, created_at FROM llm_traces;
+  results_query: SELECT id, trace_id AS dataset_id, metric_value, created_at FROM llm_metric_results;
+  columns: {created_at: timestamp_of_row, metric_value: metric_score}
+  key: {dataset: [id], results: [id]}
+  partition_column: created_at
+  incremental_column: created_at
+human_signals_db:
+  enabled: true
+  auto_load: true
+  dataset_query: SELECT trace_id AS dataset_id, prompt FROM llm_traces
+  results_query: SELECT trace_id AS dataset_id, metric_name FROM llm_metric_results
+eval_db:
+  enabled: true
+  dataset_query: SELECT trace_id AS dataset_id FROM llm_traces
+  results_query: SELECT trace_id AS dataset_id FROM llm_metric_results
+kpi_db: {enabled: true, auto_load: true, host: 127.0.0.1, port: ` + u.Port() + `, database: "` + strings.TrimPrefix(u.Path, "/") + `", username: postgres, password: "` + password + `", query: "SELECT metric_name, avg(metric_value) AS mean FROM llm_metric_results GROUP BY 1"}
+off_db: {enabled: false, url: "postgres://nowhere/", dataset_query: SELECT 1, results_query: SELECT 2}
+duckdb: {path: data/pintail.duckdb, memory_limit: 512MiB}
+server: {http: {listen: "` + p.Listen + `"}}
+`)
+		s := p.Serve()
+		st := s.Statuses()
+		require.Equal(t, "ready", st["monitoring_data"].State)
+		require.Equal(t, "ready", st["human_signals_data"].State)
+		require.Equal(t, "ready", st["kpi"].State)
+		require.Equal(t, "not_synced", st["eval_data"].State, "auto_load is off")
+		require.NotContains(t, st, "off_data")
+		contains(t, s.Stderr(), "off_db", "not enabled")
+		s.Sync("eval")
+		harness.Compare(t, pgURL, "SELECT trace_id AS dataset_id FROM llm_traces", s, "eval_dataset")
+		harness.Compare(t, pgURL, "SELECT metric_name, avg(metric_value) AS mean FROM llm_metric_results GROUP BY 1", s, "kpi")
+		harness.Compare(t, pgURL, "SELECT trace_id AS dataset_id, metric_name, prompt FROM llm_traces JOIN llm_metric_results USING (trace_id)", s, "human_signals_data")
+		same := func() {
+			t.Helper()
+			harness.Compare(t, pgURL, "SELECT id, trace_id AS dataset_id, timestamp, created_at AS timestamp_of_row FROM llm_traces", s, "monitoring_dataset", "id")
+			harness.Compare(t, pgURL, "SELECT id, trace_id AS dataset_id, metric_value AS metric_score, created_at AS timestamp_of_row FROM llm_metric_results", s, "monitoring_results", "id")
+		}
+		same()
+		harness.PG(t, pgURL, `INSERT INTO llm_traces (trace_id, timestamp) VALUES ('more', now()); INSERT INTO llm_metric_results (trace_id, metric_name) VALUES ('more', 'm')`)
+		require.Equal(t, "incremental", s.Sync("monitoring").Kind)
+		same()
+		require.Len(t, s.Status("monitoring_data").Watermarks, 2)
+		require.NotNil(t, s.Status("monitoring_data").Watermarks["monitoring_results"])
+		// A column that neither query gives cannot be renamed.
+		p.Write(strings.Replace(readFile(t, p.Config), "metric_value: metric_score", "metric_valeu: metric_score", 1))
+		p.OK("reload")
+		contains(t, *s.SyncFails("monitoring", "config").Error, "metric_valeu")
+		contains(t, p.Code(3, "check", "monitoring").Stdout, `"metric_valeu"`)
+	})
+}

@@ -115,10 +115,13 @@ func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]
 			found = append(found, t)
 		}
 		mine := found[len(found)-len(d.Parts):]
-		unknown := syncer.UnknownTypes(d, func(c string) bool {
+		has := func(c string) bool {
 			return slices.ContainsFunc(mine, func(t tableCheck) bool { return t.has(c) || len(t.Report.Columns) == 0 })
-		})
-		for _, c := range unknown {
+		}
+		for _, c := range syncer.UnknownRenames(d, has) {
+			mine[0].Problems = append(mine[0].Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("columns: there is no column %q to rename", c), Hint: "columns names columns as the query gives them"})
+		}
+		for _, c := range syncer.UnknownTypes(d, has) {
 			mine[0].Problems = append(mine[0].Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("types: there is no column %q", c), Hint: "types names columns as the query gives them"})
 		}
 	}

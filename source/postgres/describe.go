@@ -139,7 +139,7 @@ func (h *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescrip
 	}
 	left := make(map[string]bool, len(d.Query.Rename))
 	for from := range d.Query.Rename {
-		left[from] = true
+		left[from] = !d.Query.RenameSome
 	}
 	seen := make(map[string]string, len(fields))
 	for i, f := range fields {
@@ -167,7 +167,10 @@ func (h *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescrip
 		seen[folded] = name
 		d.Columns = append(d.Columns, source.Column{Name: name, Table: f.TableOID, Attnum: f.TableAttributeNumber})
 	}
-	for from := range left {
+	for from, needed := range left {
+		if !needed {
+			continue
+		}
 		return fault.New(fault.Config, didYouMean(from, p.names), "columns: there is no column %q to rename", from)
 	}
 	return nil
