@@ -104,13 +104,13 @@ func fill(t *testing.T, p *harness.Project) (release func()) {
 
 func smallDisk(t *testing.T, url string) {
 	objects := bigObjects
-	new := func(t *testing.T) (*harness.Project, map[string][]string) {
+	new := func(t *testing.T) (*harness.Project, contents) {
 		t.Helper()
 		harness.PG(t, url, "TRUNCATE big", "INSERT INTO big SELECT g, 'first' FROM generate_series(1, 5000) g")
 		p := with(t, url, diskDatasets)
 		mount(t, p)
 		p.OK("sync")
-		return p, dump(t, harness.File(p.DB), objects)
+		return p, dump(t, p, objects)
 	}
 	full := func(t *testing.T, r harness.Result) {
 		t.Helper()
@@ -128,7 +128,7 @@ func smallDisk(t *testing.T, url string) {
 			harness.PG(t, url, diskFill)
 			for range 2 { // the second time it is no other
 				full(t, p.Run(c.args...))
-				unchanged(t, harness.File(p.DB), objects, before)
+				unchanged(t, p, objects, before)
 				if st := status(t, p, "big"); st.State != "error" || st.Code != "disk_full" || st.Hint == "" || st.Rows != 5000 {
 					t.Errorf("want the status to say that the disk is full, got %s", harness.Show(st))
 				}
@@ -180,7 +180,7 @@ func smallDisk(t *testing.T, url string) {
 		full(t, p.Run("sync"))
 		contains(t, p.OK("query", "SELECT count(*) FROM big"), "5000")
 		release()
-		unchanged(t, harness.File(p.DB), objects, before)
+		unchanged(t, p, objects, before)
 		p.OK("sync")
 		same(t, url, harness.File(p.DB), objects)
 		clean(t, p, "big")

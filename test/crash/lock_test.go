@@ -32,7 +32,7 @@ func TestSecondProcess(t *testing.T) {
 	t.Parallel()
 	p, g, _, url := halted(t)
 	q := second(t, p, url, bigDatasets)
-	before := dump(t, harness.File(p.DB), bigObjects)
+	before := dump(t, p, bigObjects)
 
 	s := p.Serve()
 	refused(t, q, s.Pid())
@@ -50,7 +50,7 @@ func TestSecondProcess(t *testing.T) {
 	pr.Kill()
 	g.open()
 	contains(t, q.OK("status"), "big")
-	unchanged(t, harness.File(p.DB), bigObjects, before)
+	unchanged(t, p, bigObjects, before)
 	clean(t, q, "big", "small")
 
 	// Both want it at once: one gets it, the other says so.

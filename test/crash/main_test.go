@@ -4,8 +4,10 @@
 package crash
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,28 +58,67 @@ func same(t *testing.T, url string, c harness.Copy, objects []object) {
 	}
 }
 
-// dump is all rows of the objects in a closed file, as text, sorted.
-func dump(t *testing.T, f harness.File, objects []object) map[string][]string {
+// look runs statements on a closed file, which it opens once: opening it costs more than most of them. Each gives its rows'
+// first column as text.
+func look(t *testing.T, p *harness.Project, stmts ...string) [][]string {
 	t.Helper()
-	all := map[string][]string{}
-	for _, o := range objects {
-		rows := []string{}
-		for _, r := range f.SQL(t, `SELECT CAST(t AS VARCHAR) FROM "`+o.name+`" AS t ORDER BY 1`) {
-			rows = append(rows, r[0].(string))
+	db, err := sql.Open("duckdb", p.DB+"?access_mode=READ_ONLY")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	all := make([][]string, len(stmts))
+	for i, stmt := range stmts {
+		rows, err := db.QueryContext(t.Context(), stmt)
+		if err != nil {
+			t.Fatalf("%s: %v", stmt, err)
 		}
-		all[o.name] = rows
+		defer rows.Close()
+		for rows.Next() {
+			var v any
+			if err := rows.Scan(&v); err != nil {
+				t.Fatalf("%s: %v", stmt, err)
+			}
+			all[i] = append(all[i], fmt.Sprint(v))
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatalf("%s: %v", stmt, err)
+		}
 	}
 	return all
 }
 
-// unchanged fails unless the objects hold exactly the rows of before.
-func unchanged(t *testing.T, f harness.File, objects []object, before map[string][]string) {
+// contents is what a closed file holds: the rows of each object, and what is known of the tables.
+type contents struct {
+	rows  map[string][]string // sorted
+	state []string            // counts, watermarks, times
+}
+
+func dump(t *testing.T, p *harness.Project, objects []object) (c contents) {
 	t.Helper()
-	now := dump(t, f, objects)
+	stmts := []string{"SELECT CAST(t AS VARCHAR) FROM _pintail.tables AS t ORDER BY 1"}
 	for _, o := range objects {
-		if !slices.Equal(now[o.name], before[o.name]) {
-			t.Errorf("%s is not as before: %d rows, %d before", o.name, len(now[o.name]), len(before[o.name]))
+		stmts = append(stmts, `SELECT CAST(t AS VARCHAR) FROM "`+o.name+`" AS t ORDER BY 1`)
+	}
+	found := look(t, p, stmts...)
+	c.state, c.rows = found[0], map[string][]string{}
+	for i, o := range objects {
+		c.rows[o.name] = found[i+1]
+	}
+	return c
+}
+
+// unchanged fails unless the file holds exactly what it held before.
+func unchanged(t *testing.T, p *harness.Project, objects []object, before contents) {
+	t.Helper()
+	now := dump(t, p, objects)
+	for _, o := range objects {
+		if !slices.Equal(now.rows[o.name], before.rows[o.name]) {
+			t.Errorf("%s is not as before: %d rows, %d before", o.name, len(now.rows[o.name]), len(before.rows[o.name]))
 		}
+	}
+	if !slices.Equal(now.state, before.state) {
+		t.Errorf("watermarks and counts changed from\n%v\nto\n%v", before.state, now.state)
 	}
 }
 
@@ -103,10 +144,7 @@ func clean(t *testing.T, p *harness.Project, tables ...string) {
 		want = append(want, "main."+name)
 	}
 	slices.Sort(want)
-	var have []string
-	for _, r := range harness.File(p.DB).SQL(t, "SELECT schema_name || '.' || table_name FROM duckdb_tables() ORDER BY ALL") {
-		have = append(have, r[0].(string))
-	}
+	have := look(t, p, "SELECT schema_name || '.' || table_name FROM duckdb_tables()")[0]
 	slices.Sort(have)
 	if !slices.Equal(have, want) {
 		t.Errorf("the file has the tables %v, want %v", have, want)

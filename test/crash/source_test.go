@@ -177,7 +177,7 @@ func TestStatementsAreCancelled(t *testing.T) {
 			g.count("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pintail' AND datname = current_database()")
 		}},
 	} {
-		before, mark := dump(t, harness.File(p.DB), bigObjects), watermarks(t, p)
+		before, mark := dump(t, p, bigObjects), watermarks(t, p)
 		harness.PG(t, url, touch)
 		g.close()
 		pr := p.Start("sync", "big", "--json")
@@ -192,7 +192,7 @@ func TestStatementsAreCancelled(t *testing.T) {
 			t.Errorf("%s: want code %s and a hint about %s, got %s", c.name, c.code, c.hint, harness.Show(run))
 		}
 		contains(t, r.Stderr, "big", "hint: ")
-		unchanged(t, harness.File(p.DB), bigObjects, before)
+		unchanged(t, p, bigObjects, before)
 		if now := watermarks(t, p); now != mark {
 			t.Errorf("%s: the watermark changed from %s to %s", c.name, mark, now)
 		}

@@ -112,7 +112,7 @@ func TestSigtermInTheMiddleOfALoad(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p, g, proxy, url := halted(t)
-			before := dump(t, harness.File(p.DB), bigObjects)
+			before := dump(t, p, bigObjects)
 			s := p.Serve()
 			path := "/api/store/sync/big"
 			if c.full {
@@ -126,7 +126,7 @@ func TestSigtermInTheMiddleOfALoad(t *testing.T) {
 			}
 			c.after(g, proxy)
 			clean(t, p, "big", "small")
-			unchanged(t, harness.File(p.DB), bigObjects, before)
+			unchanged(t, p, bigObjects, before)
 
 			s = p.Serve()
 			kind := "incremental"
@@ -173,7 +173,7 @@ func TestInterruptedSync(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			p, g, _, url := halted(t)
-			before := dump(t, harness.File(p.DB), bigObjects)
+			before := dump(t, p, bigObjects)
 			pr := p.Start("sync", "big")
 			g.reached()
 			begun := time.Now()
@@ -185,7 +185,7 @@ func TestInterruptedSync(t *testing.T) {
 			contains(t, r.Stderr, "stopped by "+sig.String())
 			g.left()
 			clean(t, p, "big", "small")
-			unchanged(t, harness.File(p.DB), bigObjects, before)
+			unchanged(t, p, bigObjects, before)
 			if runs := history(t, p, "big"); runs[0].State != "cancelled" || runs[0].EndedAt == nil {
 				t.Errorf("want the run as cancelled, got %s", harness.Show(runs[0]))
 			}
@@ -200,7 +200,7 @@ func TestInterruptedSync(t *testing.T) {
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	p, g, proxy, url := halted(t)
-	before := dump(t, harness.File(p.DB), bigObjects)
+	before := dump(t, p, bigObjects)
 	s := p.Serve()
 	// A client that takes nothing more keeps the door open for a while.
 	openReading(t, s, "SELECT 1 AS a, 1 AS b, repeat('x', 1000) AS pad FROM range(100000)")
@@ -229,7 +229,7 @@ func TestSecondSignal(t *testing.T) {
 	g.open()
 	status(t, p, "big")
 	clean(t, p, "big", "small")
-	unchanged(t, harness.File(p.DB), bigObjects, before)
+	unchanged(t, p, bigObjects, before)
 	s = p.Serve()
 	if runs := s.Runs("big"); runs[1].ID != id || runs[1].State == "ready" {
 		t.Errorf("want the stopped run in the history, got %s", harness.Show(runs[:2]))

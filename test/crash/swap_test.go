@@ -130,7 +130,7 @@ func TestSwapUnderLoopingReaders(t *testing.T) {
 				loopers[i].sql = looping[i]
 				wg.Go(func() { loopers[i].run(ctx, s.Base) })
 			}
-			swaps := 12
+			swaps := 8
 			if long() {
 				swaps = 200
 			}
