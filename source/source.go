@@ -75,8 +75,12 @@ type Range struct {
 	High   string // rows with Column < High; "" is no bound. Texts compare under COLLATE "C".
 	OrNull bool   // rows whose Column is NULL as well
 	Xmin   string // rows whose row version a transaction not older than this xid wrote as well (tables only)
+	Seen   *Seen  // leaves out what an earlier read has brought (tables only)
 	Limit  int64  // at most so many rows in the order of Column, ties with the last one included, or any rows without a Column; 0 is no limit
 }
+
+// Seen are the row versions that transactions older than Xmin wrote, as far as their Column is at most High, or NULL.
+type Seen struct{ Xmin, High string }
 
 // Snapshot is one consistent view of the source. It reads nothing until Describe; between the last Describe and the first
 // Read, Seal proves that no DDL slipped in between the snapshot and the locks that Describe took.
@@ -134,6 +138,8 @@ type Watermark struct {
 	Safe    string    `json:"safe"`              // all rows below were visible when the copy was last read
 	Method  Method    `json:"method"`            //
 	Xmin    string    `json:"xmin,omitempty"`    // of the last snapshot, for MethodXmin
+	Seen    string    `json:"seen,omitempty"`    // the last snapshot's xmin: the copy has all older row versions from From on
+	From    string    `json:"from,omitempty"`    // "" is all rows
 	Pending []Pending `json:"pending,omitempty"` // bounds not yet proven
 }
 
@@ -149,7 +155,7 @@ type Late struct {
 	Method    Method
 	Guarantee string // one sentence for check and status
 	Proven    bool
-	// Next is the watermark after this read, given the largest finite value now in the copy ("" when there is none) and,
+	// Next is the watermark after this read, given the largest finite value that was read ("" when there is none) and,
 	// for a capped read, the last value read ("" when the read was whole).
 	Next func(ctx context.Context, high, last string) (Watermark, error)
 }

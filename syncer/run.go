@@ -298,7 +298,7 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 		p.reason = "no incremental column"
 	case p.state.Definition != definition(p.cfg, p.key, p.inc):
 		p.reason = "its definition changed in the configuration"
-	case prev == nil || prev.Safe == "" && prev.Xmin == "" && len(prev.Pending) == 0:
+	case prev == nil || prev.Safe == "" && prev.Xmin == "" && prev.Seen == "" && len(prev.Pending) == 0:
 		p.reason = "no watermark"
 	default:
 		var old []fingerprint
@@ -328,7 +328,7 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 		return err
 	}
 	if len(p.key) == 0 {
-		p.late.Range.Xmin = "" // for the same reason: without a key the range is read and replaced as a whole
+		p.late.Range.Seen = nil // for the same reason: without a key the range is read and replaced as a whole
 	}
 	s.mu.Lock()
 	s.verdicts[p.cfg.Target] = p.late.Guarantee
@@ -410,7 +410,7 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 		return fault.New(fault.CapReached, "raise max_sync_rows, narrow the query, or give the dataset an incremental_column, with which a capped run goes on where it stopped",
 			"more than max_sync_rows = %d rows; without an incremental column the previous data stays", p.limit)
 	}
-	if len(p.key) > 0 {
+	if len(p.key) > 0 && p.staged.Rows > 0 {
 		proven, err := snap.Unique(ctx, p.desc, p.key)
 		if err != nil {
 			return err
@@ -436,12 +436,6 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 		}
 		if !all {
 			p.truncated, p.last = true, high
-		}
-	}
-	if high == "" && !p.full {
-		var prev source.Watermark
-		if err := json.Unmarshal(p.state.Watermark, &prev); err == nil {
-			high = prev.High
 		}
 	}
 	w, err := p.late.Next(ctx, high, p.last)

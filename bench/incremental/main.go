@@ -18,13 +18,20 @@ const (
 	changes    = 10_000
 )
 
+// elsewhere is a transaction that writes nothing to the table.
+const elsewhere = "SELECT pg_current_xact_id()"
+
 const about = "Inside a running `pintail serve`: rows chosen at random get `updated_at = now()` and another `score`, then " +
 	"`POST /api/store/sync/{dataset}` is called, `GET /api/store/runs/{id}` is asked every millisecond until the run is ready, and " +
 	"`POST /v0/sql` counts the rows with the new values, which have to be all. Times are from just before the trigger. " +
-	"The dataset has `key: [id]` and `incremental_column: updated_at`, which is indexed in the source."
+	"The dataset has `key: [id]` and `incremental_column: updated_at`, which is indexed in the source. A round follows the other at once. " +
+	"Within a second of a change its rows are looked at again in the source, for others that were late. " +
+	"`shared_buffers` is 1 GB: with the default of 128 MB a server that has just changed 10,000 pages all over a table of 1 GB must write " +
+	"them out while it reads them again, and most of the time measured is that."
 
 func main() {
-	rig.Main(rig.Spec{Name: "incremental", Title: "from trigger to readable", About: about, Rows: 5_000_000, Rounds: 20, Run: run})
+	rig.Main(rig.Spec{Name: "incremental", Title: "from trigger to readable", About: about, Rows: 5_000_000, Rounds: 20, Run: run,
+		Settings: map[string]string{"shared_buffers": "1GB"}})
 }
 
 func run(ctx context.Context, b *rig.Bench) (err error) {
@@ -67,11 +74,17 @@ func run(ctx context.Context, b *rig.Bench) (err error) {
 		if err := m.changed(ctx, round); err != nil {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
-		// Until the transactions of the change are surely all seen, their rows are read once more.
-		for _, t := range []*times{&m.after, &m.idle} {
-			if err := m.nothing(ctx, t); err != nil {
-				return fmt.Errorf("round %d, nothing changed: %w", round+1, err)
-			}
+		if err := m.nothing(ctx, &m.still, ""); err != nil {
+			return err
+		}
+		if err := m.nothing(ctx, &m.after, elsewhere); err != nil {
+			return err
+		}
+	}
+	time.Sleep(2 * time.Second) // beyond the margin of the clock
+	for range b.Rounds {
+		if err := m.nothing(ctx, &m.quiet, elsewhere); err != nil {
+			return err
 		}
 	}
 	if err := b.Compare(ctx, db, "", func(ctx context.Context, sql string) (map[string]string, error) { return s.Query(ctx, sql) }); err != nil {
@@ -81,13 +94,14 @@ func run(ctx context.Context, b *rig.Bench) (err error) {
 	r.Add(fmt.Sprintf("%d rows changed: trigger to readable", m.count()), "ms", m.readable)
 	r.Add("… trigger to ready", "ms", m.ready)
 	r.Add("… the query that reads them", "ms", m.query)
-	r.Add("nothing changed, the first sync after a change: trigger to ready", "ms", m.after.ms)
-	r.Add("… rows read", "rows", m.after.rows)
-	r.Add("nothing changed, the second: trigger to ready", "ms", m.idle.ms)
-	r.Add("… rows read", "rows", m.idle.rows)
+	r.Add("nothing changed in the server: trigger to ready", "ms", m.still.ms)
+	r.Add("… rows read", "rows", m.still.rows)
+	r.Add("nothing changed in the table, writes elsewhere: trigger to ready", "ms", m.quiet.ms)
+	r.Add("… rows read", "rows", m.quiet.rows)
+	r.Add("… within a second of a change", "ms", m.after.ms)
 	r.AtMost(fmt.Sprintf("%d rows changed, trigger to readable, median", m.count()), "ms", changedMax, measure.Median(m.readable))
-	r.AtMost("nothing changed, the first sync after a change, trigger to ready, median", "ms", nothingMax, measure.Median(m.after.ms))
-	r.AtMost("nothing changed, the second, trigger to ready, median", "ms", nothingMax, measure.Median(m.idle.ms))
+	r.AtMost("nothing changed in the server, trigger to ready, median", "ms", nothingMax, measure.Median(m.still.ms))
+	r.AtMost("nothing changed in the table, writes elsewhere, trigger to ready, median", "ms", nothingMax, measure.Median(m.quiet.ms))
 	r.Note("After the last round the copy was equal to the source: the number of rows, values and lengths of each column, and the sum of every row's checksum.")
 	return nil
 }
@@ -100,7 +114,7 @@ type meter struct {
 	rng *rand.Rand
 
 	readable, ready, query []float64
-	after, idle            times
+	still, after, quiet    times
 }
 
 // times are those of syncs that find nothing, and the rows they read to be sure.
@@ -156,7 +170,13 @@ func (m *meter) changed(ctx context.Context, round int) error {
 	return nil
 }
 
-func (m *meter) nothing(ctx context.Context, t *times) error {
+// nothing is a sync of no change, after a statement that changes something else.
+func (m *meter) nothing(ctx context.Context, t *times, first string) error {
+	if first != "" {
+		if err := m.b.Source.Exec(ctx, m.db, first); err != nil {
+			return err
+		}
+	}
 	id, start, err := m.s.Trigger(ctx, false)
 	if err != nil {
 		return err

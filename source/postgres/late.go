@@ -84,7 +84,7 @@ func serverClock(c *source.Column) bool {
 func (n *Snapshot) method(d *source.Description, p *plan, i int, mode string) (source.Method, string, error) {
 	switch mode {
 	case "xmin":
-		if d.Kind != "table" || p.root == nil || !p.root.heap || !p.root.readable {
+		if !p.versioned() {
 			return "", "", fault.New(fault.Config, "Use late_commits: auto, or name a plain table on which the role has SELECT as a whole.",
 				"late_commits: xmin works for plain tables only, not for a %s", d.Kind)
 		}
@@ -120,6 +120,7 @@ type late struct {
 	method   source.Method
 	prev     *source.Watermark // of the same column, or nil
 	lookback *time.Duration    // as configured
+	reads    source.Range
 }
 
 // Late decides what an incremental read of d must bring, and how its watermark goes on. It asks the server nothing: step 0
@@ -152,7 +153,10 @@ func (n *Snapshot) late(d *source.Description, prev *source.Watermark, o source.
 	if prev != nil && prev.Column == name {
 		l.prev = prev
 	}
-	result := source.Late{Method: l.method, Guarantee: l.guarantee(why), Range: l.reach(),
+	if l.reads, err = l.reach(); err != nil {
+		return source.Late{}, err
+	}
+	result := source.Late{Method: l.method, Guarantee: l.guarantee(why), Range: l.reads,
 		Proven: l.method == source.MethodXmin || l.method != source.MethodLookback && (p.leaves != nil || p.root != nil && p.single)}
 	if !result.Proven && l.method != source.MethodLookback {
 		result.Guarantee += " The query joins or groups: a row that comes to its result for another reason is found by a reconcile."
@@ -162,36 +166,47 @@ func (n *Snapshot) late(d *source.Description, prev *source.Watermark, o source.
 }
 
 // reach is what is to be read now.
-func (l *late) reach() source.Range {
+func (l *late) reach() (source.Range, error) {
 	var r source.Range
 	if l.col != nil {
 		r.Column, r.OrNull = l.col.Name, !l.col.NotNull
 	}
 	if l.prev == nil {
-		return source.Range{Column: r.Column}
+		return source.Range{Column: r.Column}, nil
 	}
 	r.Low = l.prev.Safe
-	versions := l.prev.Xmin != "" && l.n.recent(l.prev.Xmin)
-	switch {
-	case l.method == source.MethodXmin:
+	if l.method == source.MethodXmin {
 		// A bound beside it means that the last read was capped: what lies above was never read.
-		if !versions {
-			return source.Range{Column: r.Column}
+		if l.prev.Xmin == "" || !l.n.recent(l.prev.Xmin) {
+			return source.Range{Column: r.Column}, nil
 		}
 		r.Xmin = l.prev.Xmin
 		r.OrNull = r.OrNull && r.Low != ""
-	case r.Low == "" && versions && l.p.versioned():
-		// Nothing is proven yet, as after a first read beside a long transaction. The row versions tell what is new.
-		return source.Range{Column: r.Column, Xmin: l.prev.Xmin}
-	case r.Low == "":
-		return source.Range{Column: r.Column}
+		return r, nil
 	}
-	return r
+	r.OrNull = r.OrNull && r.Low != ""
+	if l.prev.Seen == "" || !l.n.recent(l.prev.Seen) || !l.p.versioned() {
+		return r, nil
+	}
+	if l.prev.From != "" { // a longer lookback goes back to where the last read did not
+		if r.Low == "" {
+			return r, nil
+		}
+		if c, err := compareValues(&l.col.Type, r.Low, l.prev.From); err != nil || c < 0 {
+			return r, err
+		}
+	}
+	r.Seen = &source.Seen{Xmin: l.prev.Seen, High: l.prev.High}
+	return r, nil
 }
 
-// versioned says whether row versions tell what is new in a table.
+// versioned says whether row versions tell what is new: not where a partition may be attached with rows that it had before.
 func (p *plan) versioned() bool {
-	return len(p.leaves) == 1 && p.leaves[0].kind == "r" && p.leaves[0].heap && p.leaves[0].readable
+	if len(p.leaves) != 1 || p.leaves[0].oid != p.root.oid {
+		return false
+	}
+	r := &p.leaves[0]
+	return (r.kind == "r" || r.kind == "m") && r.heap && r.readable
 }
 
 // recent says whether 32-bit ids can still be compared with that of an earlier snapshot of this server.
@@ -210,6 +225,11 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 	var err error
 	if l.col != nil {
 		w.Column = l.col.Name
+		if l.prev != nil {
+			if w.High, err = greatest(&l.col.Type, high, l.prev.High); err != nil {
+				return w, err
+			}
+		}
 		switch l.method {
 		case source.MethodXactStart:
 			err = l.nextXactStart(&w)
@@ -234,12 +254,14 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 		}
 	}
 	switch {
-	case last == "" && (l.method == source.MethodXmin || w.Safe == ""):
-		w.Xmin = l.n.xmin
+	case l.method != source.MethodXmin:
+		if last == "" && l.p.versioned() {
+			w.Seen, w.From = l.n.xmin, l.reads.Low
+		}
 	case last != "" && l.prev != nil:
 		w.Xmin = l.prev.Xmin
-	case last != "" && l.method == source.MethodXmin:
-		// The first capped read of all: what it brought may change from here on.
+	default:
+		// Of a first read that was capped too: what it brought may change from here on.
 		w.Xmin = l.n.xmin
 	}
 	return w, err

@@ -64,15 +64,15 @@ func (n *Snapshot) reserve(want int) int {
 	return max(1, min(want, 1+n.workers+n.reserved))
 }
 
-// conditions are the parts of a Range that go into WHERE. Without any of Low, OrNull and Xmin, every row counts; else rows
-// that meet one of them.
+// conditions are the parts of a Range that go into WHERE. Without any of Low, OrNull and Xmin, every row counts that was
+// not seen; else rows that meet one of them.
 func conditions(d *source.Description, p *plan, r source.Range) (string, error) {
 	col := -1
 	if r.Column != "" {
 		if col = index(d, r.Column); col < 0 {
 			return "", fault.New(fault.SchemaLost, didYouMean(r.Column, columnNames(d)), "there is no column %q", r.Column)
 		}
-	} else if r.Low != "" || r.High != "" {
+	} else if r.Low != "" || r.High != "" || r.Seen != nil {
 		return "", fault.New(fault.Internal, "", "a range without a column")
 	}
 	var within, any []string
@@ -90,22 +90,49 @@ func conditions(d *source.Description, p *plan, r source.Range) (string, error) 
 			any = append(any, p.ref(col)+" IS NULL")
 		}
 		if r.Xmin != "" {
-			if d.Kind != "table" {
-				return "", fault.New(fault.Internal, "", "row versions of a %s", d.Kind)
-			}
-			xid, err := strconv.ParseUint(r.Xmin, 10, 64)
+			newer, err := p.newer(r.Xmin)
 			if err != nil {
-				return "", fault.New(fault.Internal, "", "xid %q: %w", r.Xmin, err)
+				return "", err
 			}
-			// Ages compare across the wrap of 32-bit ids. A row version frozen long ago has the largest age, or its own
-			// id of an earlier turn: then it may be read once too often.
-			any = append(any, fmt.Sprintf("age(%s.xmin) <= age('%d'::xid)", p.alias, uint32(xid)))
+			any = append(any, newer)
 		}
 	}
-	if len(any) > 1 {
-		return "(" + strings.Join(any, " OR ") + ")", nil
+	cond := anyOf(any)
+	if r.Seen != nil {
+		unseen, err := p.newer(r.Seen.Xmin)
+		if err != nil {
+			return "", err
+		}
+		if r.Seen.High != "" {
+			unseen = anyOf([]string{p.key(d, col) + " > " + literal(r.Seen.High), unseen})
+		}
+		if cond != "" {
+			unseen = cond + " AND " + unseen
+		}
+		cond = unseen
 	}
-	return strings.Join(any, ""), nil
+	return cond, nil
+}
+
+func anyOf(conds []string) string {
+	if len(conds) > 1 {
+		return "(" + strings.Join(conds, " OR ") + ")"
+	}
+	return strings.Join(conds, "")
+}
+
+// newer is the condition that a transaction not older than xmin wrote the row version. Ages compare across the wrap of
+// 32-bit ids. A row version frozen long ago has the largest age, or its own id of an earlier turn: then it may be read once
+// too often.
+func (p *plan) newer(xmin string) (string, error) {
+	if !p.versioned() {
+		return "", fault.New(fault.Internal, "", "this relation's row versions cannot be told apart")
+	}
+	xid, err := strconv.ParseUint(xmin, 10, 64)
+	if err != nil {
+		return "", fault.New(fault.Internal, "", "xid %q: %w", xmin, err)
+	}
+	return fmt.Sprintf("age(%s.xmin) <= age('%d'::xid)", p.alias, uint32(xid)), nil
 }
 
 // key is a column as it is compared in ranges: text under the "C" collation, so that both sides order it alike.
@@ -150,6 +177,9 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 	if err != nil {
 		return nil, err
 	}
+	if r.Seen != nil && r.Seen.Xmin == n.xmax || r.Low == "" && r.Xmin != "" && r.Xmin == n.xmax {
+		return nil, nil // no transaction has ended anywhere in the server since
+	}
 	whole := part{query: p.query(p.from, cond), weight: d.RowsGuess}
 	if r.Limit > 0 && r.Column == "" {
 		// Without an order these are any rows: enough to tell whether there are more than a cap.
@@ -165,8 +195,7 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 			return nil, err
 		}
 		if guess < rangeRows || guess < d.RowsGuess/10 {
-			whole.weight = guess
-			return []part{whole}, nil
+			return p.increment(d, r, cond)
 		}
 	}
 	if p.leaves != nil {
@@ -176,6 +205,25 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 		return n.ranges(ctx, d, p, cond, guess, workers)
 	}
 	return []part{whole}, nil
+}
+
+// increment reads what is new beside what lies in reach of the last read: there most row versions were seen, and each has
+// to be looked at.
+func (p *plan) increment(d *source.Description, r source.Range, cond string) ([]part, error) {
+	if r.Seen == nil || r.Seen.High == "" || r.High != "" {
+		return []part{{query: p.query(p.from, cond)}}, nil
+	}
+	unseen, err := p.newer(r.Seen.Xmin)
+	if err != nil {
+		return nil, err
+	}
+	key := p.key(d, index(d, r.Column))
+	low, high := key+" >= "+literal(r.Low), literal(r.Seen.High)
+	within := []string{low + " AND " + key + " <= " + high}
+	if r.OrNull {
+		within = append(within, key+" IS NULL")
+	}
+	return []part{{query: p.query(p.from, low, key+" > "+high)}, {query: p.query(p.from, anyOf(within), unseen)}}, nil
 }
 
 // guess is the planner's estimate of a statement's rows.
@@ -195,7 +243,7 @@ func (p *plan) limited(d *source.Description, r source.Range, cond string) []par
 	var parts []part
 	if (r.OrNull || r.Xmin != "" || r.Low == "" && r.High == "") && !d.Columns[i].NotNull {
 		nulls := ""
-		if r.Xmin != "" && !r.OrNull {
+		if r.Xmin != "" && !r.OrNull || r.Seen != nil {
 			nulls = cond
 		}
 		parts = append(parts, part{query: p.query(p.from, p.ref(i)+" IS NULL", nulls), weight: 1 << 40})

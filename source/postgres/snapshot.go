@@ -37,6 +37,7 @@ type Snapshot struct {
 	cancel context.CancelFunc
 	id     string // pg_export_snapshot's
 	xmin   string // 64-bit, pg_snapshot_xmin of the snapshot
+	xmax   string // likewise: no transaction from here on is visible
 	before before
 	proven time.Time             // the latest moment whose running transactions have ended, zero if none is known
 	types  map[uint32]types.Info // of this snapshot: types beyond the built-in ones may change
@@ -179,7 +180,7 @@ func (n *Snapshot) take0(ctx context.Context, c *session) error {
 	}
 	rs, err := c.run(ctx, append([]statement{stmt(stepServer)}, look...),
 		[]statement{stmt("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), pins,
-			stmt("SELECT pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot())")})
+			stmt("SELECT pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), pg_snapshot_xmax(pg_current_snapshot())")})
 	if len(rs) > 0 {
 		n.before.now = micros(rs[0].text(0, 0))
 	}
@@ -198,7 +199,7 @@ func (n *Snapshot) take0(ctx context.Context, c *session) error {
 	}
 	rs = rs[len(rs)-2:]
 	c.pid = rs[0].text(0, 0)
-	n.id, n.xmin = rs[1].text(0, 0), rs[1].text(0, 1)
+	n.id, n.xmin, n.xmax = rs[1].text(0, 0), rs[1].text(0, 1), rs[1].text(0, 2)
 	n.before = b
 	c.savepoint = false
 	return nil

@@ -27,6 +27,8 @@ type Spec struct {
 	Rows   int
 	Rounds int
 	Run    func(ctx context.Context, b *Bench) error
+
+	Settings map[string]string // of the server, over the rig's own
 }
 
 // Bench is one run of a program.
@@ -93,7 +95,7 @@ func run(ctx context.Context, s Spec, f flags) (met bool, err error) {
 		command += fmt.Sprintf(` ARGS="-rows %d -rounds %d"`, f.rows, f.rounds)
 	}
 	b.Report = &report.Report{Name: s.Name, Title: s.Title, About: s.About, Command: command, Rows: f.rows, Rounds: f.rounds, Machine: report.ThisMachine()}
-	if b.Source, err = openSource(ctx, f.major, f.keep); err != nil {
+	if b.Source, err = openSource(ctx, f.major, f.keep, s.Settings); err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, b.Source.close()) }()

@@ -41,7 +41,7 @@ func TestKeptServer(t *testing.T) {
 	ctx := t.Context()
 	open := func() *Bench {
 		t.Helper()
-		s, err := openSource(ctx, pgtest.Newest, true)
+		s, err := openSource(ctx, pgtest.Newest, true, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestKeptServer(t *testing.T) {
 	if rows, err := DrainCopy(ctx, b.Source.URL(duplicate)); err != nil || rows != 3000 {
 		t.Errorf("drained %d rows of the duplicate, %v", rows, err)
 	}
-	if _, err := openSource(ctx, pgtest.Newest, true); fault.CodeOf(err) != fault.Locked {
+	if _, err := openSource(ctx, pgtest.Newest, true, nil); fault.CodeOf(err) != fault.Locked {
 		t.Errorf("a second process: %v, want %s", err, fault.Locked)
 	}
 	if err := b.Source.close(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,8 +32,10 @@ type Source struct {
 	unlock func() error
 }
 
-// openSource starts a server. Only one process at a time has the kept one.
-func openSource(ctx context.Context, major int, keep bool) (*Source, error) {
+// openSource starts a server with more settings over those above. Only one process at a time has the kept one.
+func openSource(ctx context.Context, major int, keep bool, more map[string]string) (*Source, error) {
+	settings := maps.Clone(settings)
+	maps.Copy(settings, more)
 	bin, err := pgtest.Fetch(ctx, major)
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func openSource(ctx context.Context, major int, keep bool) (*Source, error) {
 		return nil, fault.New(fault.Locked, "wait for its end, or run with -keep=false", "another benchmark runs on %s", dir)
 	}
 	s.unlock = l.Unlock
-	if s.Server, err = startKept(ctx, major, dir); err != nil {
+	if s.Server, err = startKept(ctx, major, dir, settings); err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
 	if err := s.dropLeftovers(ctx); err != nil {
@@ -70,14 +73,12 @@ func openSource(ctx context.Context, major int, keep bool) (*Source, error) {
 }
 
 // startKept starts a server on the data in dir, which is made when it is not there or was not finished.
-func startKept(ctx context.Context, major int, dir string) (*pgtest.Server, error) {
+func startKept(ctx context.Context, major int, dir string, settings map[string]string) (*pgtest.Server, error) {
 	finished := filepath.Join(dir, "finished")
 	if _, err := os.Stat(finished); err == nil {
 		// The new server's own folder holds its log, its socket and its configuration files.
 		with := map[string]string{"data_directory": filepath.Join(dir, "data")}
-		for k, v := range settings {
-			with[k] = v
-		}
+		maps.Copy(with, settings)
 		return pgtest.Start(ctx, pgtest.Options{Major: major, Settings: with})
 	}
 	if err := os.RemoveAll(dir); err != nil {
