@@ -222,9 +222,9 @@ func (s *Scheduler) skipTicks(e *entry, now time.Time) {
 		e.skipped++
 		s.log.Debug("still running, tick skipped", "job", e.job.Name, "planned", e.plan)
 		if e.job.Every > 0 {
-			missed := now.Sub(e.plan) / e.job.Every
-			e.skipped += int(missed)
-			e.plan = e.plan.Add(e.job.Every * (missed + 1))
+			since := now.Sub(e.plan)
+			e.skipped += int(since / e.job.Every)
+			e.plan = now.Add(e.job.Every - since%e.job.Every)
 		} else {
 			e.plan = s.cronAfter(e, now)
 		}

@@ -1,18 +1,16 @@
 package syncer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
-	"context"
-
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/store"
-
-	"github.com/pintaildb/pintail/internal/fault"
 )
 
 // fingerprint is what is remembered of a column of the source, to notice when it changes.

@@ -27,7 +27,7 @@ func TestBadSource(t *testing.T) {
 		message, hint []string
 	}{
 		{name: "syntax error", dataset: query, change: "SELECT id, name → SELECT id name name", code: "source_sql", message: []string{"syntax error", "name"}},
-		{name: "unknown column", dataset: query, change: "id, name, → id, nmae, name,", code: "source_sql", message: []string{`"nmae"`, "does not exist"}},
+		{name: "unknown column", dataset: query, change: "id, name, → id, nome, name,", code: "source_sql", message: []string{`"nome"`, "does not exist"}},
 		{name: "unknown table", dataset: query, change: "FROM t → FROM tt", code: "source_sql", message: []string{`"tt"`, "does not exist"}, hint: []string{"public.t"}},
 		{name: "unknown chosen column", dataset: good, change: "key: → columns: [id, at, nam], key:", code: "source_sql", message: []string{"nam"}, hint: []string{"name"}},
 		{name: "wrong condition", dataset: good, change: "key: → where: nonsense >, key:", code: "source_sql", message: []string{"syntax error"}},

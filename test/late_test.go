@@ -15,7 +15,6 @@ import (
 type lateWorld struct {
 	name, table string // of the dataset, and what it reads
 	dataset     string // the rest of its configuration
-	inserts     bool   // only inserts are promised: new rows by number
 }
 
 const lateSQL = `

@@ -49,14 +49,6 @@ func contains(t testing.TB, text string, parts ...string) {
 	}
 }
 
-// deref shows a value that may be null.
-func deref[T any](v *T) string {
-	if v == nil {
-		return "null"
-	}
-	return fmt.Sprint(*v)
-}
-
 func readFile(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

@@ -84,7 +84,7 @@ func TestAccess(t *testing.T) {
 			s.JSON(200, "GET", "/readyz", nil, nil)
 		}
 		basic := func(user, password string) int {
-			req, err := http.NewRequest("GET", root.Base+"/api/store/data/orders", nil)
+			req, err := http.NewRequest(http.MethodGet, root.Base+"/api/store/data/orders", nil)
 			require.NoError(t, err)
 			req.SetBasicAuth(user, password)
 			res, err := http.DefaultClient.Do(req)
@@ -277,7 +277,7 @@ func TestBrowsers(t *testing.T) {
 			{"localhost", func(r *http.Request) { r.Host = "localhost:1" }, 200},
 			{"through a proxy", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "203.0.113.7") }, 401},
 		} {
-			req, err := http.NewRequest("POST", s.Base+"/v0/sql", strings.NewReader(`{"sql": "SELECT count(*) FROM orders"}`))
+			req, err := http.NewRequest(http.MethodPost, s.Base+"/v0/sql", strings.NewReader(`{"sql": "SELECT count(*) FROM orders"}`))
 			require.NoError(t, err)
 			req.Header.Set("Content-Type", "application/json")
 			c.change(req)
@@ -321,7 +321,7 @@ func TestServeTLS(t *testing.T) {
 				return false
 			}
 			defer res.Body.Close()
-			return res.StatusCode == 200
+			return res.StatusCode == http.StatusOK
 		})
 		contains(t, p.OK("sync", "orders"), "orders: full sync")
 		contains(t, p.OK("query", "--format", "csv", "SELECT count(*) AS n FROM orders"), "n\n5000\n")

@@ -47,7 +47,7 @@ func interruptible() (context.Context, func()) {
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	a := &app{out: out, errOut: errOut}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // Commands get the context from cobra, which is given it below.
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)

@@ -94,7 +94,7 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 		return err
 	}
 	// A port that is taken is noticed before any sync starts.
-	if err := door.Listen(); err != nil {
+	if err := door.Listen(ctx); err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)

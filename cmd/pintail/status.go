@@ -60,7 +60,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 	door, err := httpapi.New(httpapi.Options{Listen: "127.0.0.1:0", Access: in.access, Queries: query.New(in.store, in.access, query.Options{Log: log}),
 		Syncer: in.syncer, SyncedAt: in.syncer.SyncedAt, Enabled: true, Log: log})
 	if err == nil {
-		err = door.Listen()
+		err = door.Listen(ctx)
 	}
 	if err != nil {
 		return fail(err)

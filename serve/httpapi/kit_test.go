@@ -109,7 +109,7 @@ func newKit(t *testing.T, o kitOptions) *kit {
 	if o.change != nil {
 		o.change(k.srv)
 	}
-	require.NoError(t, k.srv.Listen())
+	require.NoError(t, k.srv.Listen(t.Context()))
 	k.url = "http://" + k.srv.Addr().String()
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

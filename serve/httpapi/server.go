@@ -154,11 +154,11 @@ func apiConfig() huma.Config {
 func (s *Server) OpenAPI() []byte { return s.openapi }
 
 // Listen opens the port; Run does so itself when it was not done before.
-func (s *Server) Listen() error {
+func (s *Server) Listen(ctx context.Context) error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.Listen)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Listen)
 	if err != nil {
 		return listenError(s.opts.Listen, err)
 	}
@@ -177,7 +177,7 @@ func (s *Server) Addr() net.Addr {
 // Run serves until ctx ends. It then takes no new requests, gives those under way Options.Drain, interrupts the rest,
 // and returns when all have ended.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.Listen(); err != nil { //nolint:contextcheck // Opening a local port does not wait.
+	if err := s.Listen(ctx); err != nil {
 		return err
 	}
 	requests, interrupt := context.WithCancel(context.WithoutCancel(ctx))

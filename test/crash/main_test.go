@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/gofrs/flock"
@@ -236,10 +235,4 @@ func end(t *testing.T, pr *harness.Process) harness.Result {
 		t.Fatalf("did not end within %s: %s", harness.StopTimeout, r)
 	}
 	return r
-}
-
-// crash kills a process as kill -9 does.
-func crash(pr *harness.Process) {
-	pr.Signal(syscall.SIGKILL)
-	pr.Kill()
 }

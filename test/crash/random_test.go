@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -203,7 +204,8 @@ func (w *writer) run(ctx context.Context, rng *rand.Rand, work func(context.Cont
 	if err == nil {
 		for err == nil && ctx.Err() == nil {
 			err = work(context.WithoutCancel(ctx), conn, rng)
-			if pg, ok := err.(*pgconn.PgError); ok && pg.Code == "40P01" {
+			var pg *pgconn.PgError
+			if errors.As(err, &pg) && pg.Code == "40P01" {
 				err = nil // two of the sessions met in a deadlock
 			}
 		}

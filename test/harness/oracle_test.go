@@ -98,7 +98,7 @@ func TestOracle(t *testing.T) {
 		f := make(t)
 		f.Exec(t, `ALTER TABLE t ADD COLUMN _pintail_text JSON`, `UPDATE t SET f = NULL, _pintail_text = '{"f": "Infinity"}' WHERE id = 52`)
 		Compare(t, url, query, f, "t", "id")
-		f.Exec(t, `UPDATE t SET _pintail_text = '{"f": "Infinit"}' WHERE id = 52`)
+		f.Exec(t, `UPDATE t SET _pintail_text = '{"f": "Infinite"}' WHERE id = 52`)
 		_, diffs, err := Diff(t.Context(), url, query, f, "t", "id")
 		require.NoError(t, err)
 		require.Len(t, diffs, 1)
