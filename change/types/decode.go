@@ -38,12 +38,17 @@ type Decoder struct {
 	types []Type
 	// CheckUTF8 is for databases of encoding SQL_ASCII, whose text may be anything.
 	CheckUTF8 bool
+	scratch   []byte
+	kept      arena
 }
 
 // NewDecoder makes a decoder for rows of these columns.
 func NewDecoder(types []Type) *Decoder { return &Decoder{types: types} }
 
 var errLength = fmt.Errorf("the field's length does not fit its type")
+var errUTF8 = fmt.Errorf("the text is not valid UTF-8: %w", change.ErrOutOfRange)
+var errJSONVersion = fmt.Errorf("jsonb or jsonpath of a version other than 1")
+var errInfiniteInterval = fmt.Errorf("infinite interval: %w", change.ErrOutOfRange)
 var errShort = fmt.Errorf("the row ends within a field")
 
 // DecodeRow writes one tuple as row of c. b's memory must stay until c is consumed, and Slack more bytes behind b's end
@@ -91,7 +96,7 @@ func (d *Decoder) DecodeRow(c *change.Chunk, row int, b []byte) error {
 		case Text:
 			putString(change.At[change.String](v, row), f, n)
 			if d.CheckUTF8 && !utf8.Valid(unsafe.Slice((*byte)(f), n)) {
-				return &DecodeError{i, fmt.Errorf("the text is not valid UTF-8: %w", change.ErrOutOfRange)}
+				return &DecodeError{i, errUTF8}
 			}
 		case Bool:
 			if n != 1 {
@@ -132,15 +137,12 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 	}
 	switch t.Kind {
 	case Text, JSON:
-		if d.CheckUTF8 && !utf8.Valid(b) {
-			return fmt.Errorf("the text is not valid UTF-8: %w", change.ErrOutOfRange)
-		}
-		putBytes(change.At[change.String](v, row), b)
+		return d.putText(v, row, b)
 	case Blob:
 		putBytes(change.At[change.String](v, row), b)
 	case JSONB:
 		if len(b) == 0 || b[0] != 1 {
-			return fmt.Errorf("jsonb of a version other than 1")
+			return errJSONVersion
 		}
 		putBytes(change.At[change.String](v, row), b[1:])
 	case Bool:
@@ -174,8 +176,8 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		*change.At[uint64](v, row) = us<<24 | uint64(uint32(maxOffset+west))
 	case Interval:
 		i := change.Interval{Micros: int64(binary.BigEndian.Uint64(b)), Days: int32(binary.BigEndian.Uint32(b[8:])), Months: int32(binary.BigEndian.Uint32(b[12:]))}
-		if i == (change.Interval{Micros: math.MaxInt64, Days: math.MaxInt32, Months: math.MaxInt32}) || i == (change.Interval{Micros: math.MinInt64, Days: math.MinInt32, Months: math.MinInt32}) {
-			return fmt.Errorf("infinite interval: %w", change.ErrOutOfRange)
+		if err := finite(i); err != nil {
+			return err
 		}
 		*change.At[change.Interval](v, row) = i
 	case UUID:
@@ -185,14 +187,7 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		if err != nil {
 			return err
 		}
-		switch t.Kind {
-		case Decimal16:
-			*change.At[int16](v, row) = int16(x)
-		case Decimal32:
-			*change.At[int32](v, row) = int32(x)
-		default:
-			*change.At[int64](v, row) = x
-		}
+		putDecimal(t, v, row, x)
 	case Decimal128:
 		x, err := decimal128(b, t)
 		if err != nil {
@@ -200,11 +195,23 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		}
 		*change.At[change.HugeInt](v, row) = x
 	case List:
-		return d.list(t, v, row, b)
+		return d.list(t, v, row, b, false)
 	default:
 		return fmt.Errorf("no decoder for kind %d", t.Kind)
 	}
 	return nil
+}
+
+// putDecimal writes an unscaled value of at most 18 digits.
+func putDecimal(t *Type, v *change.Vector, row int, x int64) {
+	switch t.Kind {
+	case Decimal16:
+		*change.At[int16](v, row) = int16(x)
+	case Decimal32:
+		*change.At[int32](v, row) = int32(x)
+	default:
+		*change.At[int64](v, row) = x
+	}
 }
 
 // micros turns microseconds since 2000 into DuckDB's since 1970, whose infinities are the largest number and its negative.
@@ -224,8 +231,9 @@ func micros(us int64) (int64, error) {
 // fixed are the lengths in PostgreSQL's binary format.
 var fixed = [List + 1]int{Bool: 1, Int16: 2, Int32: 4, Int64: 8, UInt32: 4, UInt64: 8, Float32: 4, Float64: 8, UUID: 16, Date: 4, Time: 8, TimeTZ: 12, Timestamp: 8, TimestampTZ: 8, Interval: 16}
 
-// list decodes an array of at most one dimension with lower bound 1, the only shape that a DuckDB list has.
-func (d *Decoder) list(t *Type, v *change.Vector, row int, b []byte) error {
+// list decodes an array of at most one dimension with lower bound 1, the only shape that a DuckDB list has. own says that
+// the elements are as their own type sends them, not cast.
+func (d *Decoder) list(t *Type, v *change.Vector, row int, b []byte, own bool) error {
 	if len(b) < 12 {
 		return errLength
 	}
@@ -270,7 +278,13 @@ func (d *Decoder) list(t *Type, v *change.Vector, row int, b []byte) error {
 		case at+l > len(b):
 			return errShort
 		default:
-			if err := d.value(t.Elem, v.Child, v.Len, b[at:at+l]); err != nil {
+			var err error
+			if f := b[at : at+l]; own {
+				err = d.own(t.Elem, v.Child, v.Len, f)
+			} else {
+				err = d.value(t.Elem, v.Child, v.Len, f)
+			}
+			if err != nil {
 				return err
 			}
 			at += l

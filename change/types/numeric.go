@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strconv"
 
 	"github.com/pintaildb/pintail/change"
 )
@@ -32,6 +33,8 @@ var pow10wide = func() (p [39]u128) {
 	return p
 }()
 
+var errSpecial = fmt.Errorf("numeric NaN or infinity: %w", change.ErrOutOfRange)
+
 func numericParts(b []byte) (digits []byte, exp int, negative bool, err error) {
 	if len(b) < 8 {
 		return nil, 0, false, errLength
@@ -41,7 +44,7 @@ func numericParts(b []byte) (digits []byte, exp int, negative bool, err error) {
 		return nil, 0, false, errLength
 	}
 	if sign&numericSpecial != 0 {
-		return nil, 0, false, fmt.Errorf("numeric NaN or infinity: %w", change.ErrOutOfRange)
+		return nil, 0, false, errSpecial
 	}
 	return b[8:], 4 * (weight - n + 1), sign == numericNegative, nil
 }
@@ -121,6 +124,11 @@ func decimal128(b []byte, t *Type) (change.HugeInt, error) {
 			return change.HugeInt{}, tooWide(t)
 		}
 	}
+	return x.scaled(exp, negative, t)
+}
+
+// scaled is x * 10^exp, exp not negative, if that fits t.
+func (x u128) scaled(exp int, negative bool, t *Type) (change.HugeInt, error) {
 	for e := exp; e > 0 && x != (u128{}); e-- {
 		var over bool
 		if x, over = x.mulAdd(10, 0); over {
@@ -211,4 +219,61 @@ func appendNumeric(dst []byte, x change.HugeInt, scale int) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, groups[i])
 	}
 	return dst
+}
+
+// appendNumericText prints a binary numeric as numeric_out does.
+func appendNumericText(dst, b []byte) ([]byte, error) {
+	be := binary.BigEndian
+	if len(b) < 8 {
+		return dst, errLength
+	}
+	n, weight, sign, decimals := int(be.Uint16(b)), int(int16(be.Uint16(b[2:]))), be.Uint16(b[4:]), int(be.Uint16(b[6:]))
+	if len(b) != 8+2*n {
+		return dst, errLength
+	}
+	switch sign {
+	case 0:
+	case numericNegative:
+		dst = append(dst, '-')
+	case 0xC000:
+		return append(dst, "NaN"...), nil
+	case 0xD000:
+		return append(dst, "Infinity"...), nil
+	case 0xF000:
+		return append(dst, "-Infinity"...), nil
+	default:
+		return dst, errLength
+	}
+	// group is the digits of 10000^(weight-i).
+	group := func(i int) uint16 {
+		if i < 0 || i >= n {
+			return 0
+		}
+		return be.Uint16(b[8+2*i:])
+	}
+	for i := range n {
+		if group(i) > 9999 {
+			return dst, errLength
+		}
+	}
+	four := func(g uint16) {
+		dst = append(dst, byte('0'+g/1000), byte('0'+g/100%10), byte('0'+g/10%10), byte('0'+g%10))
+	}
+	if weight < 0 {
+		dst = append(dst, '0')
+	} else {
+		dst = strconv.AppendUint(dst, uint64(group(0)), 10)
+	}
+	for i := 1; i <= weight; i++ {
+		four(group(i))
+	}
+	if decimals == 0 {
+		return dst, nil
+	}
+	dst = append(dst, '.')
+	end := len(dst) + decimals
+	for i := weight + 1; len(dst) < end; i++ {
+		four(group(i))
+	}
+	return dst[:end], nil
 }

@@ -68,6 +68,15 @@ const (
 	oidName        = 19
 )
 
+// OIDs of types that are read as text, where their own forms need to be told apart.
+const (
+	oidXML       = 142
+	oidBox       = 603
+	oidInet      = 869
+	oidRefcursor = 1790
+	oidJSONPath  = 4072
+)
+
 // Type is one column's type on both sides.
 type Type struct {
 	OID    uint32 // of the value as it is sent: after Cast
@@ -77,6 +86,8 @@ type Type struct {
 	Scale  uint8  // of a decimal
 	SQL    string // DuckDB's name of it, as in CREATE TABLE
 	Cast   string // PostgreSQL type to cast to in the source query, "" when the value is sent as it is
+	Own    uint32 // OID of the value where no query casts it: before Cast, or before its list's; 0 when that is OID
+	Delim  byte   // of a list: what PostgreSQL writes between its elements in text; 0 is a comma
 	Elem   *Type  // of a list
 }
 
@@ -109,6 +120,7 @@ type Info struct {
 	Base    uint32 // OID below a domain, else 0
 	BaseMod int32
 	Type    byte // typtype: b base, c composite, d domain, e enum, r range, m multirange
+	Delim   byte // typdelim of an array: what stands between its elements in text; 0 is that of its built-in element type
 }
 
 // Of maps a PostgreSQL type. info looks up what is not built in; it may be nil.
@@ -117,6 +129,7 @@ func Of(oid uint32, typmod int32, info func(uint32) (Info, bool)) Type {
 		return t
 	}
 	elem, isArray := arrays[oid]
+	var delim byte
 	if info != nil && !isArray {
 		if i, ok := info(oid); ok {
 			switch {
@@ -128,7 +141,10 @@ func Of(oid uint32, typmod int32, info func(uint32) (Info, bool)) Type {
 			case i.Type == 'e':
 				return Type{OID: oid, Typmod: -1, Kind: Text, SQL: "VARCHAR"}
 			case i.Elem != 0:
-				elem, isArray = i.Elem, true
+				elem, isArray, delim = i.Elem, true, i.Delim
+				if delim == 0 && elem == oidBox {
+					delim = ';'
+				}
 				for ei, ok := info(elem); ok && ei.Type == 'd'; ei, ok = info(elem) {
 					elem, typmod = ei.Base, ei.BaseMod
 				}
@@ -137,14 +153,25 @@ func Of(oid uint32, typmod int32, info func(uint32) (Info, bool)) Type {
 	}
 	if isArray {
 		if e, ok := scalar(elem, typmod); ok && e.Cast == "" {
-			return Type{OID: oid, Typmod: typmod, Kind: List, SQL: e.SQL + "[]", Elem: &e}
+			return Type{OID: oid, Typmod: typmod, Kind: List, SQL: e.SQL + "[]", Delim: delim, Elem: &e}
 		}
 		// Elements without a binary form of ours travel as text, still one list a value. The array constructor of the
 		// element type's text form keeps NULLs; shapes that DuckDB cannot hold are out of range as for any array.
-		return Type{OID: 1009, Typmod: -1, Kind: List, SQL: "VARCHAR[]", Cast: "text[]",
-			Elem: &Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR"}}
+		own := elem
+		if info != nil {
+			if i, ok := info(elem); ok && i.Type == 'e' {
+				own = 0 // an enum is sent as text
+			}
+		}
+		return Type{OID: 1009, Typmod: -1, Kind: List, SQL: "VARCHAR[]", Cast: "text[]", Own: oid, Delim: delim,
+			Elem: &Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR", Own: own}}
 	}
-	return Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR", Cast: "text"}
+	return asText(oid)
+}
+
+// asText is a type that is read as PostgreSQL's text of it.
+func asText(own uint32) Type {
+	return Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR", Cast: "text", Own: own}
 }
 
 func scalar(oid uint32, typmod int32) (Type, bool) {
@@ -153,16 +180,15 @@ func scalar(oid uint32, typmod int32) (Type, bool) {
 		return numeric(typmod), true
 	case oidMoney:
 		// Under the pinned lc_monetary a money has two decimals; its 64 bits are 19 digits at most.
-		return Type{OID: oidNumeric, Typmod: -1, Kind: Decimal128, Width: 19, Scale: 2, SQL: "DECIMAL(19,2)", Cast: "numeric"}, true
+		return Type{OID: oidNumeric, Typmod: -1, Kind: Decimal128, Width: 19, Scale: 2, SQL: "DECIMAL(19,2)", Cast: "numeric", Own: oidMoney}, true
 	}
 	b, ok := scalars[oid]
 	return Type{OID: oid, Typmod: typmod, Kind: b.kind, SQL: b.sql}, ok
 }
 
 func numeric(typmod int32) Type {
-	asText := Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR", Cast: "text"}
 	if typmod < 4 {
-		return asText
+		return asText(oidNumeric)
 	}
 	precision := int(((typmod - 4) >> 16) & 0xffff)
 	// The scale is an 11-bit signed number since PostgreSQL 15 and was never above 1000 before.
@@ -174,7 +200,7 @@ func numeric(typmod int32) Type {
 		precision = scale
 	}
 	if precision > 38 {
-		return asText
+		return asText(oidNumeric)
 	}
 	return Decimal(precision, scale, typmod)
 }
@@ -201,12 +227,29 @@ func Override(t Type, oid uint32, sql string) (Type, error) {
 	var p, s int
 	up := strings.ToUpper(strings.ReplaceAll(sql, " ", ""))
 	if up == "VARCHAR" || up == "TEXT" {
-		return Type{OID: oidText, Typmod: -1, Kind: Text, SQL: "VARCHAR", Cast: "text"}, nil
+		return asText(oid), nil
 	}
 	if n, _ := fmt.Sscanf(up, "DECIMAL(%d,%d)", &p, &s); n == 2 && oid == oidNumeric && p >= 1 && p <= 38 && s >= 0 && s <= p {
 		return Decimal(p, s, -1), nil
 	}
 	return t, fmt.Errorf("type %q: only VARCHAR, and DECIMAL(p,s) with p up to 38 for a numeric column, can be asked for", sql)
+}
+
+// StreamsBinary says whether Binary decodes PostgreSQL's binary form of the type itself, before Cast, to what COPY reads
+// with Cast. Where it does not, the value must be streamed as text.
+func (t *Type) StreamsBinary() bool {
+	if t.Kind == List {
+		return t.Elem.StreamsBinary()
+	}
+	switch t.Own {
+	case 0:
+		return t.Cast == ""
+	case oidMoney:
+		return t.Kind == Decimal128
+	case oidNumeric, oidJSONB, oidJSONPath, oidJSON, oidXML, oidText, oidVarchar, oidBpchar, oidName, oidRefcursor:
+		return true
+	}
+	return false
 }
 
 // OutOfRangeSQL is a PostgreSQL condition over expr, a value of this type before Cast, that holds exactly for the values
