@@ -92,7 +92,7 @@ func (d *Decoder) DecodeRow(c *change.Chunk, row int, b []byte) error {
 			if n != 8 {
 				return &DecodeError{i, errLength}
 			}
-			*change.At[uint64](v, row) = be64(f)
+			*change.At[uint64](v, row) = oneNaN(be64(f))
 		case Text:
 			putString(change.At[change.String](v, row), f, n)
 			if d.CheckUTF8 && !utf8.Valid(unsafe.Slice((*byte)(f), n)) {
@@ -149,10 +149,18 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		*change.At[byte](v, row) = b[0]
 	case Int16:
 		*change.At[uint16](v, row) = binary.BigEndian.Uint16(b)
-	case Int32, UInt32, Float32:
+	case Int32, UInt32:
 		*change.At[uint32](v, row) = binary.BigEndian.Uint32(b)
-	case Int64, UInt64, Float64, Time:
+	case Int64, UInt64, Time:
 		*change.At[uint64](v, row) = binary.BigEndian.Uint64(b)
+	case Float32:
+		x := binary.BigEndian.Uint32(b)
+		if x&^(1<<31) > 0x7f8<<20 {
+			x = 0x7fc << 20
+		}
+		*change.At[uint32](v, row) = x
+	case Float64:
+		*change.At[uint64](v, row) = oneNaN(binary.BigEndian.Uint64(b))
 	case Date:
 		days := int32(binary.BigEndian.Uint32(b))
 		switch {
@@ -200,6 +208,17 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		return fmt.Errorf("no decoder for kind %d", t.Kind)
 	}
 	return nil
+}
+
+// quietNaN is the NaN that PostgreSQL makes of its text. A calculation may leave another in a table, which its text does
+// not tell apart: all become this one.
+const quietNaN = 0x7ff8 << 48
+
+func oneNaN(x uint64) uint64 {
+	if x&^(1<<63) > 0x7ff0<<48 {
+		return quietNaN
+	}
+	return x
 }
 
 // putDecimal writes an unscaled value of at most 18 digits.

@@ -174,16 +174,14 @@ func parseInt(b []byte, bits uint) (int64, bool) {
 	return int64(x), ok && x < limit
 }
 
-// parseFloat reads a shortest text, which gives back the very number, but for the payload of a NaN.
+// parseFloat reads a shortest text, which gives back the very number.
 func parseFloat(b []byte, bits int) (float64, bool) {
 	if len(b) == 3 && view(b) == "NaN" {
-		return quietNaN, true
+		return math.Float64frombits(quietNaN), true
 	}
 	x, err := strconv.ParseFloat(view(b), bits)
 	return x, err == nil
 }
-
-var quietNaN = math.Float64frombits(0x7ff8 << 48) // as PostgreSQL makes it
 
 // unhex is the value of a hexadecimal digit, 0xff for others.
 var unhex = func() (h [256]byte) {

@@ -42,21 +42,21 @@ func two(b []byte, then byte) (n int, rest []byte, ok bool) {
 	return n, rest, true
 }
 
-// leading reads the digits that b begins with, at most width of them.
-func leading(b []byte, width int) (n int64, rest []byte, ok bool) {
+// leading reads the digits that b begins with, from least to most of them.
+func leading(b []byte, least, most int) (n int64, rest []byte, ok bool) {
 	i := 0
 	for ; i < len(b) && b[i]-'0' <= 9; i++ {
-		if i == width {
+		if i == most {
 			return 0, b, false
 		}
 		n = n*10 + int64(b[i]-'0')
 	}
-	return n, b[i:], i > 0
+	return n, b[i:], i >= least
 }
 
 // parseDay reads YYYY-MM-DD, the year with four digits or more.
 func parseDay(b []byte, bc bool) (day int64, rest []byte, ok bool) {
-	year, b, ok := leading(b, 7)
+	year, b, ok := leading(b, 4, 7)
 	if !ok || len(b) == 0 || b[0] != '-' {
 		return 0, b, false
 	}
@@ -73,7 +73,7 @@ func parseDay(b []byte, bc bool) (day int64, rest []byte, ok bool) {
 
 // parseClock reads HH:MM:SS[.ffffff] as microseconds; hours may be as many as an interval has.
 func parseClock(b []byte) (us uint64, rest []byte, ok bool) {
-	hours, b, ok := leading(b, 10)
+	hours, b, ok := leading(b, 2, 10)
 	if !ok || len(b) == 0 || b[0] != ':' || hours > math.MaxInt64/3600_000000 {
 		return 0, b, false
 	}
@@ -87,7 +87,7 @@ func parseClock(b []byte) (us uint64, rest []byte, ok bool) {
 	}
 	us = uint64(hours)*3600e6 + uint64(minutes)*60e6 + uint64(seconds)*1e6
 	if len(b) > 0 && b[0] == '.' {
-		f, after, ok := leading(b[1:], 6)
+		f, after, ok := leading(b[1:], 1, 6)
 		if !ok {
 			return 0, b, false
 		}
@@ -185,7 +185,7 @@ func parseInterval(b []byte) (i change.Interval, err error) {
 		if negative || s[0] == '+' {
 			part = s[1:]
 		}
-		n, rest, ok := leading(part, 10)
+		n, rest, ok := leading(part, 1, 10)
 		if !ok || len(rest) == 0 {
 			return bad()
 		}

@@ -252,6 +252,18 @@ func (t *Type) StreamsBinary() bool {
 	return false
 }
 
+// SourceSQL is the expression that a query reads for expr, a value of this type before Cast.
+func (t *Type) SourceSQL(expr string) string {
+	switch {
+	case t.Cast == "":
+		return expr
+	case t.Own == oidXML && t.Kind == Text:
+		// A cast gives the stored text with its encoding declaration, which the output leaves out, and so does every stream.
+		return "pg_catalog.textin(pg_catalog.xml_out(" + expr + "))"
+	}
+	return expr + "::" + t.Cast
+}
+
 // OutOfRangeSQL is a PostgreSQL condition over expr, a value of this type before Cast, that holds exactly for the values
 // which DuckDB's type cannot hold; "" when there are none.
 func (t *Type) OutOfRangeSQL(expr string) string {
