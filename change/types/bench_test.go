@@ -124,18 +124,50 @@ func benchFields(b *testing.B, decode func(*Decoder, *change.Vector, int, int, [
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds()/1e6, "Mrows/s")
 }
 
-// Each kind by itself, in text: none of the usual ones allocates.
+// usual are values of the kinds that must not allocate, in text.
+var usual = []struct {
+	typ  Type
+	text string
+}{
+	{Of(oidBool, -1, nil), "t"}, {Of(oidInt8, -1, nil), "-1234567890123"}, {Of(oidFloat8, -1, nil), "12345.678"}, {Decimal(12, 2, -1), "-123456.78"},
+	{Decimal(38, 10, -1), "-12345678901234567890.12"}, {Of(oidText, -1, nil), "longer than twelve bytes"}, {Of(oidTimestampTZ, -1, nil), "2025-06-07 08:09:10.123456+00"},
+	{Of(oidDate, -1, nil), "2025-06-07"}, {Of(oidTimeTZ, -1, nil), "08:09:10.123456+05:30"}, {Of(oidInterval, -1, nil), "1 year 2 mons -3 days +04:05:06.7"},
+	{Of(oidUUID, -1, nil), "01234567-89ab-cdef-0123-456789abcdef"}, {Of(oidJSONB, -1, nil), `{"a": [1, 2, 3]}`}, {Of(oidMoney, -1, nil), "-$1,234.56"},
+	{asText(oidInet), "192.168.100.200"}, {Of(oidBytea, -1, nil), `\x00112233445566778899aabbccddeeff`}, {Of(1007, -1, nil), "{1,2,NULL,4}"}, {Of(1009, -1, nil), `{abc,"d e",NULL,"f\"g"}`},
+}
+
+func TestUsualValuesDoNotAllocate(t *testing.T) {
+	for _, k := range usual {
+		d, c, text := NewDecoder([]Type{k.typ}), NewChunk([]Type{k.typ}), []byte(k.text)
+		read := func() {
+			if err := d.Text(&c.Vectors[0], 0, 0, text); err != nil {
+				t.Fatal(err)
+			}
+			ResetChunk(c)
+			d.Reset()
+		}
+		read()
+		if n := testing.AllocsPerRun(100, read); n != 0 {
+			t.Errorf("%s: %v allocations", k.typ.SQL, n)
+		}
+	}
+	ts := []Type{asText(oidNumeric), Of(oidMoney, -1, nil), Of(oidJSONB, -1, nil)}
+	d, c := NewDecoder(ts), NewChunk(ts)
+	for col, b := range [][]byte{appendNumeric(nil, change.HugeInt{Lo: 1e19, Hi: 7}, 9), make([]byte, 8), []byte("\x01{}")} {
+		n := testing.AllocsPerRun(100, func() {
+			if err := d.Binary(&c.Vectors[col], col, 0, b); err != nil {
+				t.Fatal(err)
+			}
+			d.Reset()
+		})
+		if n != 0 {
+			t.Errorf("binary %s: %v allocations", ts[col].SQL, n)
+		}
+	}
+}
+
 func BenchmarkTextKinds(b *testing.B) {
-	for _, k := range []struct {
-		typ  Type
-		text string
-	}{
-		{Of(oidBool, -1, nil), "t"}, {Of(oidInt8, -1, nil), "-1234567890123"}, {Of(oidFloat8, -1, nil), "12345.678"}, {Decimal(12, 2, -1), "-123456.78"},
-		{Decimal(38, 10, -1), "-12345678901234567890.12"}, {Of(oidText, -1, nil), "longer than twelve bytes"}, {Of(oidTimestampTZ, -1, nil), "2025-06-07 08:09:10.123456+00"},
-		{Of(oidDate, -1, nil), "2025-06-07"}, {Of(oidTimeTZ, -1, nil), "08:09:10.123456+05:30"}, {Of(oidInterval, -1, nil), "1 year 2 mons -3 days +04:05:06.7"},
-		{Of(oidUUID, -1, nil), "01234567-89ab-cdef-0123-456789abcdef"}, {Of(oidJSONB, -1, nil), `{"a": [1, 2, 3]}`}, {Of(oidMoney, -1, nil), "-$1,234.56"},
-		{Of(oidInet, -1, nil), "192.168.100.200"}, {Of(oidBytea, -1, nil), `\x00112233445566778899aabbccddeeff`}, {Of(1007, -1, nil), "{1,2,NULL,4}"}, {Of(1009, -1, nil), `{abc,"d e",NULL,"f\"g"}`},
-	} {
+	for _, k := range usual {
 		b.Run(k.typ.SQL, func(b *testing.B) {
 			d, c, text := NewDecoder([]Type{k.typ}), NewChunk([]Type{k.typ}), []byte(k.text)
 			b.ReportAllocs()

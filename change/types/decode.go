@@ -33,12 +33,13 @@ func (e *DecodeError) Error() string { return fmt.Sprintf("column %d: %v", e.Col
 func (e *DecodeError) Unwrap() error { return e.Err }
 
 // Decoder writes rows in PostgreSQL's binary format (a tuple of COPY BINARY, or the body of a DataRow: both are a 16-bit
-// field count, then each field's 32-bit length and bytes) into the vectors of a chunk.
+// field count, then each field's 32-bit length and bytes) into the vectors of a chunk, or single values of a replication
+// stream. Several goroutines may use its DecodeRow, but one at a time Binary and Text.
 type Decoder struct {
 	types []Type
 	// CheckUTF8 is for databases of encoding SQL_ASCII, whose text may be anything.
 	CheckUTF8 bool
-	scratch   []byte
+	scratch   []byte // of one value
 	kept      arena
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // AppendText appends row's value of v as PostgreSQL prints it under the settings that every source session has (ISO dates
-// in UTC, shortest floats, hex bytea). It serves messages, watermarks and bounds; the data path never goes through text.
+// in UTC, shortest floats, hex bytea). It serves messages, watermarks and bounds.
 func AppendText(dst []byte, t *Type, v *change.Vector, row int) []byte {
 	switch t.Kind {
 	case Text, JSON, JSONB:

@@ -1,5 +1,5 @@
 // Package types maps PostgreSQL's types to DuckDB's without loss and translates values between PostgreSQL's binary
-// format and DuckDB's vectors, in both directions. The table of types is docs/types.md.
+// format and DuckDB's vectors, in both directions, and PostgreSQL's text into them. The table of types is docs/types.md.
 package types
 
 import (
