@@ -41,6 +41,11 @@ func (v *Vector) SetNull(row int) {
 	v.HasNull = true
 }
 
+// SetValid sets row's validity bit again.
+func (v *Vector) SetValid(row int) {
+	v.Valid[row>>6] |= 1 << (row & 63)
+}
+
 // IsNull reads row's validity bit.
 func (v *Vector) IsNull(row int) bool {
 	return v.Valid != nil && v.Valid[row>>6]&(1<<(row&63)) == 0

@@ -53,6 +53,7 @@ const (
 // TableChanges is what a batch does to one table.
 type TableChanges struct {
 	Table     uint32 // the source's OID of it
+	Lost      string // why the table can no longer be followed, from this batch on: the other fields are empty
 	Truncate  bool   // all rows of before go first
 	Rows      int    // to be staged; 0 has no Feed
 	Deletes   int    // of them, those whose key may be in the copy: upserts and deletes
@@ -63,7 +64,7 @@ type TableChanges struct {
 	Inserts, Updates, Removals int64
 }
 
-// Batch is a run of whole transactions. It stays valid until the stream's next batch but one is asked for.
+// Batch is a run of whole transactions. It stays valid until the next one is asked for.
 type Batch struct {
 	Tables       []TableChanges
 	Position     Position // after its last transaction

@@ -36,7 +36,9 @@ type Column struct {
 	Attnum   uint16
 	NotNull  bool   // proven by the catalog: a table's own column declared NOT NULL
 	Default  string // pg_get_expr of the base column's default, "" if none
-	Sequence bool   // the default is nextval of a sequence, or an identity, that only counts up by itself, uncached
+	TypeOID  uint32 // the base column's own type, a domain say, and modifier; 0 for a computed one
+	Typmod   int32
+	Sequence bool // the default is nextval of a sequence, or an identity, that only counts up by itself, uncached
 }
 
 // Description is a Query as the source understands it at a snapshot.

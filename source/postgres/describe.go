@@ -221,11 +221,12 @@ func (p *planNode) simple() bool {
 const (
 	typeQuery = `WITH RECURSIVE t(oid) AS (SELECT unnest($1::oid[])
 		UNION SELECT x.next FROM t JOIN pg_type y ON y.oid = t.oid, LATERAL (VALUES (y.typelem), (y.typbasetype)) x(next) WHERE x.next <> 0)
-		SELECT y.oid, y.typtype, CASE WHEN y.typoutput = 'pg_catalog.array_out'::regproc THEN y.typelem ELSE 0 END, y.typbasetype, y.typtypmod
+		SELECT y.oid, y.typtype, CASE WHEN y.typoutput = 'pg_catalog.array_out'::regproc THEN y.typelem ELSE 0 END, y.typbasetype, y.typtypmod, y.typdelim
 		FROM t JOIN pg_type y ON y.oid = t.oid`
 	formatQuery = `SELECT format_type(o, m) FROM unnest($1::oid[], $2::int[]) WITH ORDINALITY AS t(o, m, i) ORDER BY i`
 	columnQuery = `SELECT k.i, c.relkind, a.attnotnull, pg_get_expr(d.adbin, d.adrelid), s.seqrelid,
-			CASE WHEN s.seqrelid IS NOT NULL AND has_sequence_privilege(s.seqrelid, 'SELECT') THEN pg_sequence_last_value(s.seqrelid) END
+			CASE WHEN s.seqrelid IS NOT NULL AND has_sequence_privilege(s.seqrelid, 'SELECT') THEN pg_sequence_last_value(s.seqrelid) END,
+			a.atttypid, a.atttypmod
 		FROM unnest($1::oid[], $2::int[]) WITH ORDINALITY AS k(rel, num, i)
 		JOIN pg_attribute a ON a.attrelid = k.rel AND a.attnum = k.num
 		JOIN pg_class c ON c.oid = a.attrelid
@@ -327,6 +328,9 @@ func (p *plan) columns(d *source.Description, r *result) {
 		// Through a query, an outer join may add NULLs to a column declared NOT NULL.
 		c.NotNull = d.Query.Table != "" && r.bool(row, 2)
 		c.Default = r.text(row, 3)
+		c.TypeOID = oid(r.text(row, 6))
+		mod, _ := strconv.ParseInt(r.text(row, 7), 10, 32)
+		c.Typmod = int32(mod)
 		if r.rows[row][4] != nil {
 			c.Sequence = true
 			p.seqs[i-1] = sequence{last: r.text(row, 5)}
@@ -409,7 +413,7 @@ const firstUserOID = 16384
 
 func (n *Snapshot) learn(r *result) {
 	for i := range r.rows {
-		info := types.Info{Type: r.rows[i][1][0], Elem: oid(r.text(i, 2)), Base: oid(r.text(i, 3))}
+		info := types.Info{Type: r.rows[i][1][0], Elem: oid(r.text(i, 2)), Base: oid(r.text(i, 3)), Delim: r.rows[i][5][0]}
 		mod, _ := strconv.ParseInt(r.text(i, 4), 10, 32)
 		info.BaseMod = int32(mod)
 		o := oid(r.text(i, 0))
@@ -463,10 +467,7 @@ func (p *plan) selectList(d *source.Description) {
 	for i := range d.Columns {
 		t := &d.Columns[i].Type
 		ref := p.ref(i)
-		expr := ref
-		if t.Cast != "" {
-			expr += "::" + t.Cast
-		}
+		expr := t.SourceSQL(ref)
 		if cond := t.OutOfRangeSQL(ref); p.text && cond != "" {
 			conds = append(conds, "("+cond+")")
 			pairs = append(pairs, literal(d.Columns[i].Name)+", CASE WHEN "+cond+" THEN "+ref+"::text END")

@@ -94,6 +94,8 @@ func (s *Source) classify(e *pgconn.PgError) (fault.Code, string) {
 		return fault.SourceUnavailable, "Something between Pintail and the server ends idle sessions: raise its timeout."
 	case "53100", "53200", "53400":
 		return fault.SourceUnavailable, "The source itself is out of a resource; see its log."
+	case "55006":
+		return fault.SourceUnavailable, "Another process follows this slot, or the server has not noticed yet that it ended; this is tried again."
 	case "40001":
 		return fault.SourceConflict, "On a standby: raise max_standby_streaming_delay or set hot_standby_feedback = on, if this keeps happening."
 	case "72000":

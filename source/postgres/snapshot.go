@@ -30,17 +30,18 @@ var lost sync.Map
 // Snapshot is one exported snapshot. Its coordinator is the session that took it; further sessions import it when there
 // is more to read than one partition.
 type Snapshot struct {
-	src    *Source
-	log    *slog.Logger
-	opt    source.SnapshotOptions
-	ctx    context.Context // ends when the snapshot is closed
-	cancel context.CancelFunc
-	id     string // pg_export_snapshot's
-	xmin   string // 64-bit, pg_snapshot_xmin of the snapshot
-	xmax   string // likewise: no transaction from here on is visible
-	before before
-	proven time.Time             // the latest moment whose running transactions have ended, zero if none is known
-	types  map[uint32]types.Info // of this snapshot: types beyond the built-in ones may change
+	src      *Source
+	log      *slog.Logger
+	opt      source.SnapshotOptions
+	ctx      context.Context // ends when the snapshot is closed
+	cancel   context.CancelFunc
+	id       string // pg_export_snapshot's, or another session's
+	imported bool
+	xmin     string // 64-bit, pg_snapshot_xmin of the snapshot
+	xmax     string // likewise: no transaction from here on is visible
+	before   before
+	proven   time.Time             // the latest moment whose running transactions have ended, zero if none is known
+	types    map[uint32]types.Info // of this snapshot: types beyond the built-in ones may change
 
 	mu       sync.Mutex
 	free     []*session    // the coordinator first
@@ -94,6 +95,7 @@ const (
 		WHERE l.locktype = 'virtualxid' AND a.datid = (SELECT oid FROM db) AND a.usesysid IS NOT NULL
 		AND coalesce(a.backend_type, '') NOT IN ` + neverWrites + `
 		UNION ALL SELECT DISTINCT relation, virtualtransaction FROM l WHERE locktype = 'relation'`
+	snapshotIDs  = "pg_snapshot_xmin(pg_current_snapshot()), pg_snapshot_xmax(pg_current_snapshot())"
 	stepPrepared = `SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()`
 )
 
@@ -107,13 +109,18 @@ func (s *Source) Snapshot(ctx context.Context, o source.SnapshotOptions) (source
 }
 
 func (s *Source) snapshot(ctx context.Context, o source.SnapshotOptions) (*Snapshot, error) {
+	return s.importSnapshot(ctx, "", o)
+}
+
+// importSnapshot takes the snapshot that another session has exported, or with no id one of its own.
+func (s *Source) importSnapshot(ctx context.Context, id string, o source.SnapshotOptions) (*Snapshot, error) {
 	if o.ApplicationName == "" {
 		o.ApplicationName = defaultName
 	}
 	if err := s.acquire(ctx); err != nil {
 		return nil, s.failed(ctx, err, "waiting for a connection")
 	}
-	n := &Snapshot{src: s, log: s.log, opt: o, changed: make(chan struct{}), types: map[uint32]types.Info{}, out: map[*session]struct{}{}}
+	n := &Snapshot{src: s, log: s.log, opt: o, imported: id != "", id: id, changed: make(chan struct{}), types: map[uint32]types.Info{}, out: map[*session]struct{}{}}
 	take := func(c *session) error { return n.take0(ctx, c) }
 	c, err := s.begin(ctx, take)
 	if err != nil && n.hidden(err) && s.blind.CompareAndSwap(false, true) {
@@ -140,7 +147,7 @@ func (n *Snapshot) settle(ctx context.Context, c *session) error {
 		return nil
 	}
 	n.proven = n.src.observe(&n.before)
-	if !n.src.first.CompareAndSwap(true, false) {
+	if n.imported || !n.src.first.CompareAndSwap(true, false) {
 		return nil
 	}
 	for pause := 5 * time.Millisecond; pause < 100*time.Millisecond && !n.before.allStats && !n.before.standby && n.proven.IsZero(); pause *= 2 {
@@ -178,16 +185,18 @@ func (n *Snapshot) take0(ctx context.Context, c *session) error {
 	if blind {
 		look = nil
 	}
-	rs, err := c.run(ctx, append([]statement{stmt(stepServer)}, look...),
-		[]statement{stmt("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), pins,
-			stmt("SELECT pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot()), pg_snapshot_xmax(pg_current_snapshot())")})
+	begin := []statement{stmt("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), pins, stmt("SELECT pg_export_snapshot(), " + snapshotIDs)}
+	if n.imported {
+		begin = []statement{begin[0], stmt("SET TRANSACTION SNAPSHOT " + literal(n.id)), pins, stmt("SELECT " + literal(n.id) + ", " + snapshotIDs)}
+	}
+	rs, err := c.run(ctx, append([]statement{stmt(stepServer)}, look...), begin)
 	if len(rs) > 0 {
 		n.before.now = micros(rs[0].text(0, 0))
 	}
 	if err != nil {
 		return err
 	}
-	if len(rs) != 4+len(look) {
+	if len(rs) != 1+len(look)+len(begin) {
 		return errProtocol
 	}
 	b := before{now: n.before.now, blind: blind, standby: rs[0].bool(0, 1), ascii: rs[0].text(0, 3) == "SQL_ASCII",

@@ -1,0 +1,316 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/change/types"
+)
+
+// arenaBytes is a block of an arena; a larger piece gets a block of its own.
+const arenaBytes = 1 << 20
+
+// arena keeps the bytes of a batch. DuckDB's vectors point at them, which keeps nothing alive: the batch does.
+type arena struct {
+	blocks [][]byte
+	used   int // of the last block
+	size   int // bytes in use
+}
+
+// copy puts the parts one behind the other.
+func (a *arena) copy(parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	a.size += n
+	if len(a.blocks) == 0 || a.used+n+types.Slack > len(a.blocks[len(a.blocks)-1]) {
+		a.blocks, a.used = append(a.blocks, make([]byte, max(arenaBytes, n+types.Slack))), 0
+	}
+	block := a.blocks[len(a.blocks)-1]
+	b := block[a.used : a.used : a.used+n]
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	a.used += n
+	return b
+}
+
+// reset forgets all bytes and keeps the first block.
+func (a *arena) reset() {
+	if len(a.blocks) > 0 && len(a.blocks[0]) == arenaBytes {
+		a.blocks = a.blocks[:1:1]
+	} else {
+		a.blocks = nil
+	}
+	a.used, a.size = 0, 0
+}
+
+// entry is what remains of a batch's changes of one key.
+type entry struct {
+	key  []byte    // the key's fields as they lie in a tuple
+	row  tupleData // the last image; nil after a delete
+	hash uint64
+	base bool // the copy may have a row of this key
+
+	partial bool // row lacks values that were not sent
+}
+
+// tableChanges gathers what a batch does to one table, one entry a key. A key is told by its bytes: PostgreSQL sends the
+// old key whenever an update changes a bit of it.
+type tableChanges struct {
+	columns  int   // of the stream's tuples
+	keys     []int // the key's columns
+	memory   *arena
+	seed     maphash.Seed
+	entries  []entry
+	slots    []uint32 // of the hash table: number of an entry + 1
+	truncate bool
+
+	inserts, updates, removals int64
+
+	key, scratch []byte
+}
+
+// apply takes one change in. An error means that the stream does not fit what is known of the table.
+func (t *tableChanges) apply(r *rowMessage) error {
+	if (r.new != nil && r.new.columns() != t.columns) || (r.old != nil && r.old.columns() != t.columns) {
+		return fmt.Errorf("%w: a row of another number of columns than its relation", errProtocol)
+	}
+	switch r.kind {
+	case 'I':
+		t.inserts++
+		if err := t.keyOf(r.new, nil); err != nil {
+			return err
+		}
+		t.put(r.new)
+	case 'D':
+		t.removals++
+		if err := t.keyOf(r.old, nil); err != nil {
+			return err
+		}
+		t.remove()
+	case 'U':
+		t.updates++
+		row := r.new
+		if r.oldKind == 'O' {
+			row = t.fill(row, r.old)
+		}
+		if err := t.keyOf(row, r.old); err != nil {
+			return err
+		}
+		if r.old == nil {
+			return t.replace(row)
+		}
+		now := append([]byte(nil), t.key...)
+		if err := t.keyOf(r.old, nil); err != nil {
+			return err
+		}
+		if bytes.Equal(now, t.key) {
+			return t.replace(row)
+		}
+		// The row moves to another key, and takes along what the stream does not repeat.
+		if e := t.find(); e != nil && e.row != nil {
+			row = t.fill(row, e.row)
+		}
+		t.remove()
+		if err := t.keyOf(row, r.old); err != nil {
+			return err
+		}
+		if unsent(row) {
+			return errMoved
+		}
+		t.put(row)
+	}
+	return nil
+}
+
+// errMoved is an update that changes the key of a row and does not send its large values again, which then only the copy
+// has, under the old key.
+var errMoved = fmt.Errorf("the key changed of a row whose large values are not sent again")
+
+func unsent(t tupleData) bool {
+	at := 2
+	var f field
+	for range t.columns() {
+		if f, at = t.next(at); f.kind == 'u' {
+			return true
+		}
+	}
+	return false
+}
+
+// keyOf sets t.key to the key's fields in row; one that was not sent is taken from old.
+func (t *tableChanges) keyOf(row, old tupleData) error {
+	t.key = t.key[:0]
+	at, k := 2, 0
+	for i := 0; k < len(t.keys); i++ {
+		begin := at
+		var f field
+		f, at = row.next(at)
+		if i != t.keys[k] {
+			continue
+		}
+		k++
+		switch f.kind {
+		case 'u':
+			if old == nil {
+				return fmt.Errorf("%w: a row without its key", errProtocol)
+			}
+			from, end := old.at(i)
+			t.key = append(t.key, old[from:end]...)
+		default:
+			t.key = append(t.key, row[begin:at]...)
+		}
+	}
+	return nil
+}
+
+// at is where column i's field lies.
+func (t tupleData) at(i int) (begin, end int) {
+	end = 2
+	for range i + 1 {
+		begin = end
+		_, end = t.next(begin)
+	}
+	return begin, end
+}
+
+// fill is row with the values that were not sent taken from an earlier image.
+func (t *tableChanges) fill(row, from tupleData) tupleData {
+	if !unsent(row) {
+		return row
+	}
+	b := append(t.scratch[:0], row[:2]...)
+	at, other := 2, 2
+	for range row.columns() {
+		begin, otherBegin := at, other
+		var f field
+		f, at = row.next(at)
+		_, other = from.next(other)
+		if f.kind == 'u' {
+			b = append(b, from[otherBegin:other]...)
+		} else {
+			b = append(b, row[begin:at]...)
+		}
+	}
+	t.scratch = b
+	return tupleData(b)
+}
+
+// find is the entry of t.key, or nil.
+func (t *tableChanges) find() *entry {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	h := maphash.Bytes(t.seed, t.key)
+	for i := h; ; i++ {
+		n := t.slots[i&uint64(len(t.slots)-1)]
+		if n == 0 {
+			return nil
+		}
+		if e := &t.entries[n-1]; e.hash == h && bytes.Equal(e.key, t.key) {
+			return e
+		}
+	}
+}
+
+// add makes the entry of t.key.
+func (t *tableChanges) add() *entry {
+	if 2*len(t.entries) >= len(t.slots) {
+		t.slots = make([]uint32, max(64, 2*len(t.slots)))
+		for i := range t.entries {
+			t.place(t.entries[i].hash, uint32(i+1))
+		}
+	}
+	h := maphash.Bytes(t.seed, t.key)
+	t.entries = append(t.entries, entry{key: t.memory.copy(t.key), hash: h})
+	t.place(h, uint32(len(t.entries)))
+	return &t.entries[len(t.entries)-1]
+}
+
+func (t *tableChanges) place(h uint64, n uint32) {
+	i := h
+	for t.slots[i&uint64(len(t.slots)-1)] != 0 {
+		i++
+	}
+	t.slots[i&uint64(len(t.slots)-1)] = n
+}
+
+// put is a row that had not been there, under t.key.
+func (t *tableChanges) put(row tupleData) {
+	e := t.find()
+	if e == nil {
+		e = t.add()
+	}
+	e.row, e.partial = t.memory.copy(row), false
+}
+
+// replace is another image of a row that is there.
+func (t *tableChanges) replace(row tupleData) error {
+	e := t.find()
+	if e == nil {
+		e = t.add()
+		e.base = !t.truncate
+	} else if e.row != nil {
+		row = t.fill(row, e.row)
+	}
+	e.row, e.partial = t.memory.copy(row), unsent(row)
+	return nil
+}
+
+func (t *tableChanges) remove() {
+	e := t.find()
+	if e == nil {
+		e = t.add()
+		e.base = !t.truncate
+	}
+	e.row = nil
+}
+
+// clear is a TRUNCATE: what was there before is gone, in the copy too.
+func (t *tableChanges) clear() {
+	t.entries, t.truncate = t.entries[:0], true
+	clear(t.slots)
+}
+
+func (t *tableChanges) reset() {
+	t.entries, t.truncate, t.inserts, t.updates, t.removals = t.entries[:0], false, 0, 0, 0
+	clear(t.slots)
+}
+
+// op is what an entry does to the copy; 0 is nothing.
+func (e *entry) op() change.Op {
+	switch {
+	case e.row == nil && e.base:
+		return change.OpDelete
+	case e.row == nil:
+		return 0
+	case e.base:
+		return change.OpUpsert
+	}
+	return change.OpInsert
+}
+
+// unchanged marks in seen the columns that an entry's row does not have.
+func (e *entry) unchanged(seen []bool) {
+	at := 2
+	var f field
+	for i := range seen {
+		if f, at = e.row.next(at); f.kind == 'u' {
+			seen[i] = true
+		}
+	}
+}
+
+// nextKey cuts one of the key's fields, as entries keep them.
+func nextKey(key []byte) (field, []byte) {
+	if key[0] == 'n' {
+		return field{kind: 'n'}, key[1:]
+	}
+	n := int(binary.BigEndian.Uint32(key[1:]))
+	return field{key[0], key[5 : 5+n : 5+n]}, key[5+n:]
+}
