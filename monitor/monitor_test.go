@@ -96,3 +96,14 @@ func TestChecks(t *testing.T) {
 		require.NoError(t, c.Run(t.Context())["hangs"])
 	})
 }
+
+// The end of a check, which cancels its context, is no timeout.
+func TestChecksEndInTime(t *testing.T) {
+	c := NewChecks(time.Minute)
+	c.Add("quick", func(context.Context) error { return nil })
+	for range 5000 {
+		if err := c.Run(t.Context())["quick"]; err != nil {
+			t.Fatal(err)
+		}
+	}
+}

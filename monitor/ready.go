@@ -82,6 +82,11 @@ func (ch *check) run(ctx context.Context, timeout time.Duration) error {
 	case err := <-result:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-result: // the check's end cancels its context
+		return err
+	default:
 		return fault.New(fault.Unavailable, "", "no answer within %s", timeout)
 	}
 }
