@@ -346,6 +346,8 @@ func logicalType(t *types.Type) duck.LogicalType {
 		e := logicalType(t.Elem)
 		defer duck.DestroyLogicalType(&e)
 		return duck.CreateListType(e)
+	case opKind:
+		return duck.CreateLogicalType(duck.TypeTinyInt)
 	}
 	l := duck.CreateLogicalType(duckTypes[t.Kind])
 	if t.Kind == types.JSON || t.Kind == types.JSONB {

@@ -34,18 +34,18 @@ func (tx *Tx) merge(target string, st *Staged, key []string, cols []Column) (ins
 		if _, err := column(cols, k); err != nil {
 			return 0, 0, err
 		}
-		isKey[strings.ToLower(k)] = true
+		isKey[fold(k)] = true
 	}
 	on, err := tx.joinOn(st, key)
 	if err != nil {
 		return 0, 0, err
 	}
-	tells := slices.ContainsFunc(cols, func(c Column) bool { return c.Tells && !isKey[strings.ToLower(c.Name)] })
+	tells := slices.ContainsFunc(cols, func(c Column) bool { return c.Tells && !isKey[fold(c.Name)] })
 	var names, cheap, dear []string
 	for i := range cols {
 		t, c := &cols[i].Type, quote(cols[i].Name)
 		names = append(names, c)
-		d := differs(t, "t."+c, "s."+c, isKey[strings.ToLower(cols[i].Name)])
+		d := differs(t, "t."+c, "s."+c, isKey[fold(cols[i].Name)])
 		switch {
 		case d == "":
 		case cols[i].Tells, !tells && fixedWidth(t):
@@ -121,6 +121,11 @@ func (tx *Tx) joinOn(st *Staged, key []string) (string, error) {
 		}
 		return nil
 	})
+	return joinKey(key, nulls), err
+}
+
+// joinKey is joinOn where the number of staged NULLs in each column of the key is known.
+func joinKey(key []string, nulls []int64) string {
 	on := make([]string, len(key))
 	for i, k := range key {
 		op := "="
@@ -129,7 +134,7 @@ func (tx *Tx) joinOn(st *Staged, key []string) (string, error) {
 		}
 		on[i] = "t." + quote(k) + " " + op + " s." + quote(k)
 	}
-	return strings.Join(on, " AND "), err
+	return strings.Join(on, " AND ")
 }
 
 // fixedWidth says whether values of t lie in a vector without anything outside it.

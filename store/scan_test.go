@@ -57,7 +57,7 @@ func anyValue(r *rand.Rand, t *types.Type) []byte {
 	case types.Float32:
 		return be.AppendUint32(nil, math.Float32bits([]float32{0, float32(math.Copysign(0, -1)), float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, 1e-45, r.Float32()}[r.IntN(8)]))
 	case types.Float64:
-		return f64([]float64{0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, 5e-324, r.NormFloat64()}[r.IntN(8)])
+		return f64([]float64{0, math.Copysign(0, -1), math.Float64frombits(0x7ff8 << 48), math.Inf(1), math.Inf(-1), math.MaxFloat64, 5e-324, r.NormFloat64()}[r.IntN(8)])
 	case types.Decimal16, types.Decimal32, types.Decimal64, types.Decimal128:
 		return anyNumeric(r, int(t.Width), int(t.Scale))
 	case types.Blob:

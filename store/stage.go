@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"sync/atomic"
 
 	"github.com/pintaildb/pintail/change"
@@ -18,6 +17,7 @@ type Staged struct {
 	Rows int64
 
 	sql    string // as it is written in a statement
+	schema string // of its table in the file, the target's own: a rename cannot move it
 	name   string
 	inFile bool
 	cols   []Column
@@ -26,8 +26,9 @@ type Staged struct {
 
 // column finds a staged column by its name, which in DuckDB is the same in any case.
 func column(cols []Column, name string) (*Column, error) {
+	low := fold(name)
 	for i := range cols {
-		if strings.EqualFold(cols[i].Name, name) {
+		if fold(cols[i].Name) == low {
 			return &cols[i], nil
 		}
 	}
@@ -37,15 +38,27 @@ func column(cols []Column, name string) (*Column, error) {
 // Stage loads all rows of feed into a new table of its own, by as many threads at once as the feed has use for, and commits it. For a
 // swap the table lies in the file, where its row groups go as they fill; else in memory (which spills like any other), so
 // that rows to be merged are not written twice. The feed's own error is returned as it is, not as DuckDB tells it. Nothing is
-// left behind by a failed Stage, and all readers of the feed are closed when it returns.
+// left behind by a failed Stage, and all readers of the feed are closed when it returns. A swap's target must have its schema already.
 func (s *Store) Stage(ctx context.Context, target string, cols []Column, src change.Feed, forSwap bool) (*Staged, error) {
+	if err := s.newTarget(target); err != nil {
+		return nil, doing(err, "load %s", target)
+	}
+	seen := make(map[string]string, len(cols))
+	for i := range cols {
+		low := fold(cols[i].Name)
+		if other, ok := seen[low]; ok {
+			return nil, doing(fault.New(fault.Config, hintName, "columns %q and %q are one name in DuckDB", other, cols[i].Name), "load %s", target)
+		}
+		seen[low] = cols[i].Name
+	}
 	s.freeSpace(ctx)
 	s.loading(1)
 	defer s.loading(-1)
-	st := &Staged{name: fmt.Sprintf("%s%s_%d", stagePrefix, target, s.staged.Add(1)), inFile: forSwap, cols: cols}
+	schema, name := splitTarget(target)
+	st := &Staged{schema: schema, name: fmt.Sprintf("%s%s_%d", stagePrefix, name, s.staged.Add(1)), inFile: forSwap, cols: cols}
 	st.sql = quote(stageCatalog) + ".main." + quote(st.name)
 	if forSwap {
-		st.sql = s.table(st.name)
+		st.sql = s.in(schema, st.name)
 	}
 	// A feed's number cannot be guessed, so that no reader's statement can take rows out of a load.
 	var b [8]byte

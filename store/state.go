@@ -63,6 +63,14 @@ var format = map[int][]string{
 		`CREATE VIEW %[1]s.watermarks AS SELECT dataset, part, target, watermark FROM %[1]s.tables WHERE watermark IS NOT NULL`,
 		`INSERT INTO %[1]s.meta VALUES ('format', '1')`,
 	},
+	2: {
+		`CREATE TABLE %[1]s.positions (dataset VARCHAR NOT NULL, lsn VARCHAR NOT NULL, lsn_number UBIGINT NOT NULL, ordinal BIGINT, committed_at TIMESTAMPTZ,
+			system_identifier VARCHAR, timeline INTEGER, applied_at TIMESTAMPTZ)`,
+		`CREATE TABLE %[1]s.quarantine (dataset VARCHAR NOT NULL, target VARCHAR NOT NULL, lsn VARCHAR, reason VARCHAR, code VARCHAR, "row" JSON, "at" TIMESTAMPTZ)`,
+		// The table without the catalog's name, which changes with the file's.
+		`CREATE MACRO %[1]s.position() AS TABLE SELECT dataset, lsn, committed_at FROM _pintail.positions`,
+		`UPDATE %[1]s.meta SET value = '2' WHERE name = 'format'`,
+	},
 }
 
 func (s *Store) state(table string) string {

@@ -59,7 +59,7 @@ const (
 	stateSchema   = "_pintail"
 	stageCatalog  = "_stage"
 	stagePrefix   = "_pintail_stage_"
-	formatVersion = 1
+	formatVersion = 2
 )
 
 // reservedStems are names of a file that would make DuckDB's catalog name equal to a schema or catalog in use, and so
@@ -186,13 +186,13 @@ func openFailure(path, text string) error {
 // sweep drops the staging tables of a process that ended while it loaded.
 func (s *Store) sweep(ctx context.Context, se *Session) error {
 	var left []string
-	err := se.query(ctx, "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main' AND starts_with(table_name, ?)",
-		[]any{s.catalog, stagePrefix}, func(r ownRow) error { left = append(left, r.text(0)); return nil })
+	err := se.query(ctx, "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ? AND starts_with(table_name, ?)",
+		[]any{s.catalog, stagePrefix}, func(r ownRow) error { left = append(left, s.in(r.text(0), r.text(1))); return nil })
 	if err != nil {
 		return doing(err, "look for staging tables")
 	}
 	for _, t := range left {
-		if _, err := se.exec(ctx, "DROP TABLE "+s.table(t)); err != nil {
+		if _, err := se.exec(ctx, "DROP TABLE "+t); err != nil {
 			return doing(err, "drop staging table %s", t)
 		}
 	}
@@ -202,11 +202,6 @@ func (s *Store) sweep(ctx context.Context, se *Session) error {
 	s.log.Info("dropped staging tables of a load that did not end", "tables", len(left))
 	_, err = se.exec(ctx, "CHECKPOINT "+quote(s.catalog))
 	return doing(err, "checkpoint")
-}
-
-// table is a table of the copy, as it is written in a statement.
-func (s *Store) table(name string) string {
-	return quote(s.catalog) + ".main." + quote(name)
 }
 
 // Path is the file's absolute path.

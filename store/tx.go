@@ -100,33 +100,34 @@ func (tx *Tx) Exec(sql string, args ...any) (int64, error) {
 	return tx.se.exec(tx.ctx, sql, args...)
 }
 
-func (tx *Tx) kind(name string) (kind string, err error) {
-	err = tx.se.query(tx.ctx, `SELECT 'table' FROM duckdb_tables() WHERE database_name = $1 AND schema_name = 'main' AND lower(table_name) = lower($2)
-		UNION ALL SELECT 'view' FROM duckdb_views() WHERE database_name = $1 AND schema_name = 'main' AND lower(view_name) = lower($2)`,
-		[]any{tx.s.catalog, name}, func(r ownRow) error { kind = r.text(0); return nil })
-	return kind, err
-}
-
 // Swap makes the staged table the target, in place of a table or view of that name. Views over the target stay, and must be
 // made again in the same transaction when its columns have changed.
 func (tx *Tx) Swap(target string, st *Staged) error {
 	if !st.inFile || st.gone.Load() {
 		return fault.New(fault.Internal, "", "swap %s: the staged rows are not in the file", target)
 	}
-	kind, err := tx.kind(target)
+	schema, name := splitTarget(target)
+	if st.schema != schema {
+		return fault.New(fault.Internal, "", "swap %s: the staged rows are in schema %s", target, st.schema)
+	}
+	as, view, err := tx.spelled(target)
+	if err == nil {
+		err = sameSpelling(target, as)
+	}
 	if err != nil {
 		return doing(err, "swap %s", target)
 	}
-	switch kind {
-	case "table":
-		err = tx.DropTable(target)
-	case "view":
+	switch {
+	case as == "":
+	case view:
 		err = tx.DropView(target)
+	default:
+		err = tx.DropTable(target)
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec("ALTER TABLE " + st.sql + " RENAME TO " + quote(target)); err != nil {
+	if _, err := tx.Exec("ALTER TABLE " + st.sql + " RENAME TO " + quote(name)); err != nil {
 		return doing(err, "swap %s", target)
 	}
 	tx.swapped = true
@@ -231,8 +232,15 @@ func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange)
 
 // View makes or replaces a view of the copy; a table of that name, left by a former definition, gives way.
 func (tx *Tx) View(name, sql string) error {
-	kind, err := tx.kind(name)
-	if err == nil && kind == "table" {
+	err := tx.s.newTarget(name)
+	if err != nil {
+		return doing(err, "make the view %s", name)
+	}
+	as, view, err := tx.spelled(name)
+	if err == nil {
+		err = sameSpelling(name, as)
+	}
+	if err == nil && as != "" && !view {
 		err = tx.DropTable(name)
 	}
 	if err != nil {
