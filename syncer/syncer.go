@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -289,8 +290,11 @@ func (s *Syncer) wait(ctx context.Context, name, kind string, watch func(Live), 
 // execute runs t with its record: running before, its end afterwards in every case.
 func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Source, a *active, t task) error {
 	defer s.end(a)
-	log := s.log.With("dataset", d.Name, "run", a.run.ID, "kind", a.run.Kind)
-	err := s.store.SaveRun(ctx, a.run)
+	err := s.expect(ctx, d, a)
+	log := s.log.With("dataset", d.Name, "run", a.run.ID)
+	if err == nil {
+		err = s.store.SaveRun(ctx, a.run)
+	}
 	step.Reached(step.Recorded)
 	if err == nil {
 		err = t(ctx, d, src, a)
@@ -317,19 +321,40 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 	run := a.run
 	s.mu.Unlock()
 	took := run.EndedAt.Sub(run.StartedAt)
-	if err != nil {
-		// The end is recorded even when the run was cancelled.
+	if err != nil || run.Kind == KindVerify || run.Kind == KindReconcile {
+		// The good end of a sync was committed with its rows. A bad one is recorded even when the run was cancelled.
 		if saveErr := s.store.SaveRun(context.WithoutCancel(ctx), run); saveErr != nil {
 			log.Error("the end of the run could not be recorded", "error", saveErr)
 		}
-		log.Error("run failed", "error", err, "code", run.Code, "hint", run.Hint, "took", took)
+	}
+	if err != nil {
+		log.Error("run failed", "kind", run.Kind, "error", err, "code", run.Code, "hint", run.Hint, "took", took)
 	} else {
-		log.Info("run done", "reason", run.Reason, "rows_read", run.RowsRead, "rows_written", run.RowsWritten, "bytes", run.Bytes, "took", took)
+		log.Info("run done", "kind", run.Kind, "reason", run.Reason, "rows_read", run.RowsRead, "rows_written", run.RowsWritten, "bytes", run.Bytes, "took", took)
 	}
 	if s.observer != nil {
 		s.observer.RunEnded(run, took)
 	}
 	return err
+}
+
+// expect corrects what a sync is taken for until it has planned: without a watermark there is nothing that an increment
+// could go on from.
+func (s *Syncer) expect(ctx context.Context, d *config.Dataset, a *active) error {
+	if a.run.Kind != KindIncremental {
+		return nil
+	}
+	tables, err := s.store.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if t.Dataset == d.Name && len(t.Watermark) > 0 && slices.Contains(d.Tables(), t.Target) {
+			return nil
+		}
+	}
+	s.note(a, func(r *store.Run) { r.Kind = KindFull })
+	return nil
 }
 
 // Sync starts a run in the background and returns its id.
@@ -342,7 +367,7 @@ func (s *Syncer) SyncWait(ctx context.Context, dataset string, full bool, watch 
 	return s.wait(ctx, dataset, syncKind(full), watch, s.syncTask(full))
 }
 
-// syncKind is what a run is taken for until it knows better.
+// syncKind is what a run is taken for before the state of its tables is read.
 func syncKind(full bool) string {
 	if full {
 		return KindFull
