@@ -76,6 +76,8 @@ func child(step, path string) {
 			ready()
 			return nil
 		}))
+	case "batch staged", "batch committing", "batch committed":
+		check(applyChild(s, step, ready))
 	case "disk full":
 		check(diskFullChild(ctx, s))
 		fmt.Println("ready")
