@@ -147,11 +147,13 @@ func (s *Syncer) holds(dataset string, asOf time.Time) {
 	}
 }
 
-// SyncedAt says as of when, on the source's clock, each synced dataset holds.
+// SyncedAt says as of when, on the source's clock, each configured dataset holds that was synced.
 func (s *Syncer) SyncedAt() map[string]time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.asOf)
+	all := maps.Clone(s.asOf)
+	maps.DeleteFunc(all, func(dataset string, _ time.Time) bool { return s.cfg.Datasets[dataset] == nil })
+	return all
 }
 
 // Serve allows runs in the background until ctx ends, then cancels them and waits for them.
@@ -182,6 +184,7 @@ func (s *Syncer) Update(cfg *config.Config, sources map[string]source.Source) {
 		}
 	}
 	s.cfg, s.sources = cfg, sources
+	maps.DeleteFunc(s.asOf, func(dataset string, _ time.Time) bool { return cfg.Datasets[dataset] == nil })
 }
 
 // Datasets lists the configured datasets, sorted.
@@ -449,41 +452,6 @@ func (s *Syncer) ResetWatermark(ctx context.Context, dataset, table string) ([]s
 	return targets, s.store.Commit(ctx, func(tx *store.Tx) error {
 		for _, t := range targets {
 			if err := tx.SetWatermark(t, nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Forget drops the tables, view and state of a dataset that is no longer configured.
-func (s *Syncer) Forget(ctx context.Context, d *config.Dataset) error {
-	s.mu.Lock()
-	a := s.running[d.Name]
-	s.mu.Unlock()
-	if a != nil {
-		// Its end would make the tables anew.
-		a.cancel(fault.New(fault.Cancelled, "", "the dataset was taken out of the configuration, or changed its form"))
-		select {
-		case <-a.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return s.store.Commit(ctx, func(tx *store.Tx) error {
-		if d.ViewName != "" {
-			if err := tx.DropView(d.ViewName); err != nil {
-				return err
-			}
-			if err := tx.DeleteTable(d.ViewName); err != nil {
-				return err
-			}
-		}
-		for _, t := range d.Tables() {
-			if err := tx.DropTable(t); err != nil {
-				return err
-			}
-			if err := tx.DeleteTable(t); err != nil {
 				return err
 			}
 		}

@@ -104,6 +104,19 @@ func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o 
 	return in, nil
 }
 
+// dropLeftovers does what a reload would have done: it drops what datasets left that are not configured any more, after
+// saying so.
+func (in *instance) dropLeftovers(ctx context.Context, say func(what string)) error {
+	left, err := in.syncer.Leftovers(ctx)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	for _, l := range left {
+		say(l.String() + ": dropped, watermarks forgotten")
+	}
+	return fault.Wrap(in.syncer.Drop(ctx, left), "drop what former datasets left")
+}
+
 // closeTimeout is how long what still uses the file may take to let it go.
 const closeTimeout = 3 * time.Second
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -39,7 +41,9 @@ func (a *app) checkCmd() *cobra.Command {
 		Short: "Prove the configuration against the live source, before anything runs",
 		Long: `Prove the configuration against the live source: every query is prepared, its columns and their DuckDB types listed,
 missing columns and privileges named, rows estimated, and it is said what keeps late commits from being lost. Nothing is
-copied and nothing written. Exit code 3 says that something has to be mended first.
+copied and nothing written. Exit code 3 says that something has to be mended first. It is also said which tables the next
+sync or start of the server drops, because no dataset makes them any more, unless a server holds the file: then
+pintail reload --dry-run tells what a reload would do.
 
 ` + exitHelp,
 		Args: cobra.ArbitraryArgs,
@@ -52,9 +56,18 @@ copied and nothing written. Exit code 3 says that something has to be mended fir
 			if err != nil {
 				return err
 			}
-			problems := 0
+			tables := len(found)
+			if len(args) == 0 {
+				left, err := a.checkFile(cmd.Context(), cfg)
+				if err != nil {
+					return err
+				}
+				found = append(found, left...)
+			}
+			problems, warnings := 0, 0
 			for _, t := range found {
 				problems += len(t.Problems)
+				warnings += len(t.Report.Warnings)
 				if !asJSON {
 					a.printCheck(t, brief)
 				}
@@ -65,10 +78,14 @@ copied and nothing written. Exit code 3 says that something has to be mended fir
 				}
 			}
 			if problems > 0 {
-				return fault.New(fault.Differences, "the problems are listed above, each with what to do", "%s: %d problems", cfg.Path, problems)
+				return fault.New(fault.Differences, "the problems are listed above, each with what to do", "%s: %s", cfg.Path, plural(problems, "problem"))
 			}
 			if !asJSON {
-				fmt.Fprintf(a.out, "%s: %d tables, no problems. Next: pintail sync\n", cfg.Path, len(found))
+				listed := ""
+				if warnings > 0 {
+					listed = ", " + plural(warnings, "warning") + " listed above"
+				}
+				fmt.Fprintf(a.out, "%s: %s, no problems%s. Next: pintail sync\n", cfg.Path, plural(tables, "table"), listed)
 			}
 			return nil
 		},
@@ -124,6 +141,33 @@ func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]
 		for _, c := range syncer.UnknownTypes(d, has) {
 			mine[0].Problems = append(mine[0].Problems, problem{Code: string(fault.Config), Message: fmt.Sprintf("types: there is no column %q", c), Hint: "types names columns as the query gives them"})
 		}
+	}
+	return found, nil
+}
+
+// checkFile says what the next start drops. A file that is not there yet, or that another process holds, has nothing to say.
+func (a *app) checkFile(ctx context.Context, cfg *config.Config) ([]tableCheck, error) {
+	if _, err := os.Stat(cfg.DuckDB.Path); err != nil || !cfg.DuckDB.Enabled {
+		return nil, nil
+	}
+	log, err := a.logger("error")
+	if err != nil {
+		return nil, err
+	}
+	in, err := a.open(ctx, cfg, log, syncer.Options{})
+	if err != nil {
+		if fault.CodeOf(err) == fault.Locked {
+			err = nil
+		}
+		return nil, err
+	}
+	left, err := in.syncer.Leftovers(ctx)
+	if err = errors.Join(err, in.close(ctx)); err != nil {
+		return nil, err
+	}
+	var found []tableCheck
+	for _, l := range left {
+		found = append(found, tableCheck{Dataset: l.Dataset, Report: postgres.CheckReport{Warnings: []string{l.String() + ": the next sync or start of the server drops it"}}})
 	}
 	return found, nil
 }

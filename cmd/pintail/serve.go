@@ -79,6 +79,9 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	if err := s.syncer.Restore(ctx); err != nil {
 		return err
 	}
+	if err := s.dropLeftovers(ctx, func(what string) { s.log.Warn("dropping what is left of a former configuration", "what", what) }); err != nil {
+		return err
+	}
 	cut, err := s.syncer.CutOff(ctx)
 	if err != nil {
 		return err

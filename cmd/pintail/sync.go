@@ -124,6 +124,11 @@ func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJ
 			err = closeErr
 		}
 	}()
+	if in, ok := r.(*instance); ok && kind == syncer.KindIncremental {
+		if err := in.dropLeftovers(ctx, func(what string) { fmt.Fprintf(a.errOut, "pintail: %s\n", what) }); err != nil {
+			return err
+		}
+	}
 	var first error
 	for _, name := range names {
 		p := newProgress(a, name, kind, asJSON)
@@ -253,6 +258,14 @@ func eta(l syncer.Live, took time.Duration) string {
 	}
 	left := time.Duration(float64(took) / float64(l.Run.RowsRead) * float64(l.Guess-l.Run.RowsRead))
 	return fmt.Sprintf(", %d %%, about %s left", 100*l.Run.RowsRead/l.Guess, left.Round(time.Second))
+}
+
+// plural is a number with its noun: 1 row, 1,234 rows.
+func plural[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return count(int64(n)) + " " + noun + "s"
 }
 
 // count groups a number's digits: 1,234,567.
