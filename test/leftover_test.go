@@ -69,7 +69,7 @@ func TestLeftovers(t *testing.T) {
 		}
 		require.Equal(t, []string{"a", "b"}, fresh(), "nothing of s")
 		p.Write(p.Head(url) + "datasets:\n" + leftoverA)
-		s.JSON(http.StatusOK, http.MethodPost, "/api/store/reload", nil, nil)
+		s.JSON(http.StatusOK, http.MethodPost, "/api/store/reload?confirm=true", nil, nil)
 		require.Equal(t, []string{"a"}, fresh(), "nothing of b after the reload")
 		harness.Compare(t, url, "SELECT * FROM a", s, "a", "id")
 	})

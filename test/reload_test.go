@@ -96,7 +96,7 @@ func TestReload(t *testing.T) {
 
 		// Another form of the same name drops what it does not need any more. By command.
 		p.Write(p.Head(url) + "datasets:\n  a: {source: pg, queries: {x: {sql: SELECT id FROM a}, y: {sql: SELECT id FROM b}}}\n")
-		contains(t, p.OK("reload"), "a", "dropped")
+		contains(t, p.OK("reload", "--yes"), "a", "dropped")
 		s.Sync("a")
 		harness.Compare(t, url, "SELECT id FROM a", s, "a_x", "id")
 		require.Equal(t, "a_x,a_y", s.One("SELECT string_agg(table_name, ',' ORDER BY table_name) FROM duckdb_tables() WHERE schema_name = 'main'"))
@@ -122,7 +122,7 @@ func TestReloadDuringRun(t *testing.T) {
 		id := s.Begin("/api/store/sync/slow")
 		busy(t, url, 1)
 		p.Write(p.Head(url) + "datasets:\n" + keep)
-		p.OK("reload")
+		p.OK("reload", "--yes")
 		require.Equal(t, "cancelled", s.RunByID(id).State)
 		busy(t, url, 0)
 		require.Equal(t, "0", s.One("SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE '%slow%'"))
@@ -135,5 +135,68 @@ func TestReloadDuringRun(t *testing.T) {
 		harness.Compare(t, url, "SELECT id, -n AS less FROM a", s, "kept", "id")
 		harness.Compare(t, url, "SELECT a.id AS dataset_id FROM a JOIN b USING (id)", s, "joined_data")
 		require.EqualValues(t, 50, s.Status("joined_data").Rows)
+	})
+}
+
+// What a reload does to tables is said before it is done: to whoever asks for it, and nothing is dropped that nobody agreed to.
+func TestReloadSaysBefore(t *testing.T) {
+	newest(t, func(t *testing.T, url string) {
+		harness.PG(t, url, reloadSQL)
+		const a, b = "  a: {source: pg, table: public.a, key: [id], incremental_column: at}\n", "  b: {source: pg, queries: {q: {sql: SELECT * FROM b}}, view: SELECT id FROM b_q}\n"
+		p := manual(t, url, "datasets:\n"+a+b)
+		s := p.Serve()
+		s.Sync("a")
+		s.Sync("b")
+		var r struct {
+			Message                  string
+			DryRun                   bool `json:"dry_run"`
+			Changes, Drops, Rebuilds []string
+		}
+		there := func() {
+			t.Helper()
+			require.Equal(t, "50", s.One("SELECT count(*) FROM b"))
+			require.Contains(t, s.Statuses(), "b")
+		}
+		p.Write(p.Head(url) + "datasets:\n" + strings.Replace(a, "incremental", "where: id > 50, incremental", 1))
+		s.JSON(http.StatusOK, http.MethodPost, "/api/store/reload?dry_run=true", nil, &r)
+		require.True(t, r.DryRun)
+		require.Equal(t, []string{"b_q", "b"}, r.Drops)
+		require.Equal(t, []string{"a"}, r.Rebuilds)
+		contains(t, strings.Join(r.Changes, "\n"), "dataset a: where changed: rebuilt", "dataset b is removed: b_q, b are dropped")
+		contains(t, p.OK("reload", "--dry-run"), "2 changes", "dataset b is removed")
+		there()
+		for _, path := range []string{"/api/store/reload", "/api/store/reload?confirm=false"} {
+			e := s.Refused(http.StatusBadRequest, http.MethodPost, path, nil)
+			contains(t, e.Error.Message+e.Error.Hint, "would drop b_q, b", "nothing was changed", "confirm=true", "--yes")
+		}
+		contains(t, p.Code(2, "reload").Stderr, "would drop b_q, b", "--yes")
+		there()
+
+		// On a terminal it is asked.
+		for answer, code := range map[string]int{"n\n": 130, "\n": 130} {
+			pr := p.StartTerminal("reload")
+			harness.Eventually(t, 20*time.Second, "it asks", func() bool { return strings.Contains(pr.Stderr(), "[y/N]") })
+			pr.Type(t, answer)
+			res, ok := pr.Wait(20 * time.Second)
+			require.True(t, ok)
+			require.Equal(t, code, res.Code, res)
+			contains(t, res.Stderr, "dataset b is removed", "nothing was changed")
+			there()
+		}
+		pr := p.StartTerminal("reload")
+		harness.Eventually(t, 20*time.Second, "it asks", func() bool { return strings.Contains(pr.Stderr(), "[y/N]") })
+		pr.Type(t, "y\n")
+		res, ok := pr.Wait(20 * time.Second)
+		require.True(t, ok)
+		require.Equal(t, 0, res.Code, res)
+		require.NotContains(t, s.Statuses(), "b")
+		require.Equal(t, "0", s.One("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'b_q'"))
+
+		// What drops and rebuilds nothing needs no word, and SIGHUP says before what it drops.
+		p.Write(p.Head(url) + "datasets:\n" + a + b)
+		p.OK("reload", "--yes")
+		s.Sync("b")
+		p.Write(p.Head(url) + "datasets:\n" + strings.Replace(a, "incremental", "lookback: 1h, incremental", 1) + b)
+		require.Equal(t, 0, p.Run("reload").Code)
 	})
 }

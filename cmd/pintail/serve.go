@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -220,36 +221,70 @@ func (s *server) hangups(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-c:
-			if _, err := s.reload(ctx); err != nil {
+			// Like a start, a signal has nobody who could be asked: what is dropped is logged before.
+			if _, err := s.reload(ctx, httpapi.ReloadOptions{Confirm: true}); err != nil {
 				s.log.Error("the configuration was not reloaded; the old one stays", "error", err, "hint", fault.HintOf(err))
 			}
 		}
 	}
 }
 
-// reload takes over the configuration file as it is now. It returns what changed and what that does.
-func (s *server) reload(ctx context.Context) ([]string, error) {
+// reload takes over the configuration file as it is now, if it may. It returns what changes and what that does.
+func (s *server) reload(ctx context.Context, o httpapi.ReloadOptions) (httpapi.ReloadPlan, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	cfg, warnings, err := config.Load(s.app.configPath, os.LookupEnv)
 	if err != nil {
-		return nil, err
+		return httpapi.ReloadPlan{}, err
+	}
+	old := s.cfg
+	changes := config.Diff(old, cfg)
+	plan := reloadPlan(changes)
+	if o.DryRun {
+		return plan, nil
+	}
+	if len(plan.Drops) > 0 && !o.Confirm {
+		return plan, fault.New(fault.Usage, "to drop them: `pintail reload --yes`, or confirm=true; `paused: true` in a dataset keeps its tables without syncing them",
+			"the reload would drop %s; nothing was changed", strings.Join(plan.Drops, ", "))
 	}
 	for _, w := range warnings {
 		s.log.Warn("configuration", "warning", w.String())
 	}
+	for _, c := range changes {
+		s.log.Info("configuration changes", "change", c.Text, "effect", c.Effect)
+	}
+	return plan, s.take(ctx, cfg, changes)
+}
+
+// reloadPlan is what changes do, for those who decide whether to make them.
+func reloadPlan(changes []config.Change) httpapi.ReloadPlan {
+	var p httpapi.ReloadPlan
+	for _, c := range changes {
+		p.Changes = append(p.Changes, c.Text)
+		p.Drops = append(p.Drops, c.Drops...)
+		switch {
+		case c.Effect == config.EffectRebuild:
+			p.Rebuilds = append(p.Rebuilds, c.Dataset)
+		case c.Effect == config.EffectDrop && len(c.Drops) == 0: // of a replica, whose tables the configuration does not know
+			p.Drops = append(p.Drops, "schema "+c.Dataset)
+		}
+	}
+	return p
+}
+
+// take puts cfg in force.
+func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.Change) error {
 	old := s.cfg
-	changes := config.Diff(old, cfg)
 	sources, err := openSources(cfg, old, s.sources, s.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.access.Update(accessConfig(cfg, s.store.Catalog())); err != nil {
-		return nil, err
+		return err
 	}
 	s.syncer.Update(cfg, sources)
 	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
-		return nil, err
+		return err
 	}
 	for name, src := range s.sources {
 		if sources[name] != src {
@@ -257,17 +292,14 @@ func (s *server) reload(ctx context.Context) ([]string, error) {
 		}
 	}
 	s.cfg, s.sources = cfg, sources
-	var texts []string
 	for _, c := range changes {
-		texts = append(texts, c.Text)
-		s.log.Info("configuration changed", "change", c.Text, "effect", c.Effect)
 		if len(c.Drops) > 0 {
 			if err := s.syncer.Forget(ctx, only(old.Datasets[c.Dataset], c.Drops)); err != nil {
-				return texts, fault.Wrap(err, "drop what dataset %s left", c.Dataset)
+				return fault.Wrap(err, "drop what dataset %s left", c.Dataset)
 			}
 		}
 	}
-	return texts, nil
+	return nil
 }
 
 // only is a dataset reduced to these of its tables and its view.

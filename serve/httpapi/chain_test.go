@@ -35,7 +35,7 @@ var allRoutes = []struct {
 	{"POST", "/api/store/reconcile/m", "", 403, 202, 202},
 	{"POST", "/api/store/datasets/m/pause", "", 403, 200, 200},
 	{"POST", "/api/store/datasets/m/resume", "", 403, 200, 200},
-	{"POST", "/api/store/reload", "", 403, 403, 200},
+	{"POST", "/api/store/reload?dry_run=true", "", 403, 403, 200},
 	{"GET", "/api/store/status", "", 200, 200, 200},
 	{"GET", "/api/store/metadata/m", "", 200, 403, 200},
 	{"GET", "/api/store/metadata/e_a", "", 403, 403, 200},

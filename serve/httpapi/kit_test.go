@@ -98,7 +98,12 @@ func newKit(t *testing.T, o kitOptions) *kit {
 	k.core = query.New(k.store, k.access, o.core)
 	opts := Options{Listen: "127.0.0.1:0", Access: k.access, Queries: k.core, Syncer: k.syncer, Enabled: true,
 		SyncedAt: func() map[string]time.Time { return map[string]time.Time{"m": syncedAt, "e": syncedAt} },
-		Reload:   func(context.Context) ([]string, error) { return []string{"dataset x was added"}, nil },
+		Reload: func(_ context.Context, o ReloadOptions) (ReloadPlan, error) {
+			if !o.DryRun && !o.Confirm {
+				return ReloadPlan{}, fault.New(fault.Usage, "confirm", "x would be dropped")
+			}
+			return ReloadPlan{Changes: []string{"dataset x is removed"}, Drops: []string{"x"}}, nil
+		},
 		Ready:    func(context.Context) map[string]error { return map[string]error{"store": nil} },
 		Gatherer: registry, Registerer: registry, Log: slog.New(k.log)}
 	if o.server != nil {

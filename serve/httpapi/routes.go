@@ -48,7 +48,8 @@ func (s *Server) routes(api huma.API) {
 	register(s, api, huma.Operation{OperationID: "resume", Method: http.MethodPost, Path: "/api/store/datasets/{dataset}/resume", Tags: []string{store},
 		Summary: "Schedule a dataset again", Errors: []int{404}}, s.resume)
 	register(s, api, huma.Operation{OperationID: "reload", Method: http.MethodPost, Path: "/api/store/reload", Tags: []string{store},
-		Summary: "Read the configuration again", Errors: []int{400, 404}, Description: "For administrators."}, s.reload)
+		Summary: "Read the configuration again", Errors: []int{400, 404},
+		Description: "For administrators. A reload that would drop tables or views needs confirm=true; dry_run=true only says what would change."}, s.reload)
 	register(s, api, huma.Operation{OperationID: "status", Method: http.MethodGet, Path: "/api/store/status", Tags: []string{store},
 		Summary: "State of every dataset", Errors: []int{400}}, s.status)
 

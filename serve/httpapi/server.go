@@ -54,8 +54,8 @@ type Options struct {
 	Syncer  Syncer
 	// SyncedAt says as of when each synced dataset holds. It is called for every statement, so it must not wait.
 	SyncedAt func() map[string]time.Time
-	// Reload reads the configuration again and says what changed; nil: not offered.
-	Reload func(ctx context.Context) (changes []string, err error)
+	// Reload reads the configuration again and says what changed, or would change; nil: not offered.
+	Reload func(ctx context.Context, o ReloadOptions) (ReloadPlan, error)
 	// Ready runs the readiness checks: each one's name, and nil or why it is not ready; nil: no checks. The names and
 	// texts are shown to anybody who asks.
 	Ready func(ctx context.Context) map[string]error

@@ -171,29 +171,55 @@ func (s *Server) setPaused(ctx context.Context, dataset string, paused bool) (*d
 	return done("%s is scheduled again", dataset), nil
 }
 
+// ReloadOptions say how far a reload may go. Without Confirm one that drops tables is refused as a whole, with fault.Usage.
+type ReloadOptions struct{ DryRun, Confirm bool }
+
+// ReloadPlan is what a reload changes.
+type ReloadPlan struct {
+	Changes  []string `json:"changes" doc:"What is different now, or would be, one line each."`
+	Drops    []string `json:"drops" doc:"Tables and views that go away."`
+	Rebuilds []string `json:"rebuilds" doc:"Datasets that the next sync rebuilds; their present rows stay readable until then."`
+}
+
 // Reloaded is the answer of a reload.
 type Reloaded struct {
 	Done
-	Changes []string `json:"changes" doc:"What is different now, one line each."`
+	ReloadPlan
+	DryRun bool `json:"dry_run" doc:"Nothing was done."`
+}
+
+type reloadInput struct {
+	DryRun  bool `query:"dry_run" doc:"Only say what would change."`
+	Confirm bool `query:"confirm" doc:"Drop tables and views that the configuration does not make any more. Without it a reload that would drop some is refused, and changes nothing."`
 }
 
 type reloadOutput struct{ Body Reloaded }
 
-func (s *Server) reload(ctx context.Context, _ *struct{}) (*reloadOutput, error) {
+func (s *Server) reload(ctx context.Context, in *reloadInput) (*reloadOutput, error) {
 	if err := s.opts.Access.CanAdmin(infoOf(ctx).who); err != nil {
 		return nil, err
 	}
 	if s.opts.Reload == nil {
 		return nil, fault.New(fault.NotFound, "restart it", "this server cannot reload its configuration")
 	}
-	changes, err := s.opts.Reload(ctx)
+	plan, err := s.opts.Reload(ctx, ReloadOptions(*in))
 	if err != nil {
 		return nil, err
 	}
-	if changes == nil {
-		changes = []string{}
+	for _, list := range []*[]string{&plan.Changes, &plan.Drops, &plan.Rebuilds} {
+		if *list == nil {
+			*list = []string{}
+		}
 	}
-	return &reloadOutput{Body: Reloaded{Done: done("Configuration read again, %d changes", len(changes)).Body, Changes: changes}}, nil
+	changes := fmt.Sprintf("%d changes", len(plan.Changes))
+	if len(plan.Changes) == 1 {
+		changes = "1 change"
+	}
+	message := "Configuration read again, " + changes
+	if in.DryRun {
+		message = "Nothing is done; a reload would make " + changes
+	}
+	return &reloadOutput{Body: Reloaded{Done: done("%s", message).Body, ReloadPlan: plan, DryRun: in.DryRun}}, nil
 }
 
 // Status is the answer to "how is everything".

@@ -67,7 +67,16 @@ func TestVerifyReconcilePause(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	k := newKit(t, kitOptions{})
-	require.Equal(t, []any{"dataset x was added"}, k.call("POST", "/api/store/reload", "", "").json(200)["changes"])
+	k.call("POST", "/api/store/reload", "", "").fails(400, fault.Usage)
+	k.call("POST", "/api/store/reload?yes=true", "", "").fails(400, fault.Usage)
+	for query, dry := range map[string]bool{"?confirm=true": false, "?dry_run=true": true} {
+		got := k.call("POST", "/api/store/reload"+query, "", "").json(200)
+		require.Equal(t, dry, got["dry_run"])
+		require.Equal(t, []any{"dataset x is removed"}, got["changes"])
+		require.Equal(t, []any{"x"}, got["drops"])
+		require.Equal(t, []any{}, got["rebuilds"])
+		require.Contains(t, got["message"], "1 change")
+	}
 	k.srv.opts.Reload = nil
 	k.call("POST", "/api/store/reload", "", "").fails(404, fault.NotFound)
 }

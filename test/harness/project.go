@@ -103,6 +103,16 @@ type Process struct {
 	out     *Buffer
 	errOut  *Buffer
 	started time.Time
+
+	terminal *os.File // nil: none
+}
+
+// Type types text on the process's terminal.
+func (pr *Process) Type(t testing.TB, text string) {
+	t.Helper()
+	if _, err := pr.terminal.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Buffer collects what a process writes; reading it while it grows is fine.
@@ -263,7 +273,7 @@ const dumpTimeout = 10 * time.Second
 
 const pollEvery = 15 * time.Millisecond
 
-// StartTerminal is Start with standard error on a terminal; what it shows there is Result.Stderr.
+// StartTerminal is Start with standard input and error on a terminal; what it shows there is Result.Stderr, and Type types.
 func (p *Project) StartTerminal(args ...string) *Process {
 	p.t.Helper()
 	master, slave, err := openTerminal()
@@ -273,7 +283,8 @@ func (p *Project) StartTerminal(args ...string) *Process {
 	cmd := exec.Command(Binary(p.t), args...)
 	cmd.Dir, cmd.Env = p.Dir, append(environment(p.Env), "TERM=xterm")
 	pr := &Process{Args: args, cmd: cmd, out: &Buffer{}, errOut: &Buffer{}, started: time.Now()}
-	cmd.Stdout, cmd.Stderr = pr.out, slave
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, pr.out, slave
+	pr.terminal = master
 	cmd.WaitDelay = 5 * time.Second
 	pr.bound, err = pgtest.StartBound(cmd, syscall.SIGKILL)
 	_ = slave.Close()
