@@ -324,6 +324,7 @@ var kept = set("error", "error_type", "error_message", "catalog_name", "schema_n
 const astDepthMax = 10_000
 
 func decodeAST(ast string) (*node, error) {
+	ast = finite(ast)
 	d := json.NewDecoder(strings.NewReader(ast))
 	d.UseNumber()
 	t, err := d.Token()
@@ -338,6 +339,39 @@ func decodeAST(ast string) (*node, error) {
 		return nil, errNotDescribed{"text behind the syntax tree"}
 	}
 	return root, nil
+}
+
+// finite puts a number in the place of the bare Infinity and NaN that DuckDB writes for constants beyond a double, such as
+// 1e400, and that are no JSON. Texts stay as they are. What is left out is a constant's value, which the walk drops anyway.
+func finite(ast string) string {
+	if !strings.Contains(ast, "Infinity") && !strings.Contains(ast, "NaN") {
+		return ast
+	}
+	var b strings.Builder
+	b.Grow(len(ast))
+	quoted := false
+	for i := 0; i < len(ast); i++ {
+		rest := ast[i:]
+		switch {
+		case quoted && ast[i] == '\\' && len(rest) > 1:
+			b.WriteString(rest[:2])
+			i++
+			continue
+		case ast[i] == '"':
+			quoted = !quoted
+		case quoted:
+		case strings.HasPrefix(rest, "Infinity"):
+			b.WriteByte('0')
+			i += len("Infinity") - 1
+			continue
+		case strings.HasPrefix(rest, "NaN"):
+			b.WriteByte('0')
+			i += len("NaN") - 1
+			continue
+		}
+		b.WriteByte(ast[i])
+	}
+	return b.String()
 }
 
 func decodeObject(d *json.Decoder, depth int) (*node, error) {

@@ -173,3 +173,20 @@ func TestParseASTDropsConstants(t *testing.T) {
 	require.Empty(t, list.items[0].text)
 	require.Equal(t, "CONSTANT", list.items[0].class)
 }
+
+// A constant beyond a double is written as a bare Infinity: it hides nothing, and texts that look like it stay texts.
+func TestInfiniteConstants(t *testing.T) {
+	d := newDuck(t)
+	for _, q := range []string{
+		`SELECT 1e400::double FROM a`, `SELECT -1e400, 1e999 FROM a WHERE 1e400 > (SELECT max(x) FROM b)`, `SELECT 'Infinity', '\"Infinity', 'NaN"' AS "Na""N", 1e400 FROM a`,
+		`SELECT 1e400 FROM "Infinity" JOIN a USING ("NaN")`, `SELECT 'a\', 1e400, '\' FROM a`,
+	} {
+		ast, err := d.SerializeSQL(t.Context(), q)
+		require.NoError(t, err)
+		p, err := ParseAST(ast)
+		require.NoError(t, err, "%s\n%s", q, ast)
+		require.Contains(t, p.Tables, Object{Name: "a"}, q)
+		require.Equal(t, strings.Contains(q, "FROM b"), slices.Contains(p.Tables, Object{Name: "b"}), q)
+		require.Equal(t, strings.Contains(q, `FROM "Inf`), slices.Contains(p.Tables, Object{Name: "Infinity"}), q)
+	}
+}

@@ -102,6 +102,13 @@ func TestSQLFormats(t *testing.T) {
 	}
 }
 
+// Constants beyond a double are DuckDB's infinities, not statements that may not run.
+func TestSQLInfinity(t *testing.T) {
+	k := newKit(t, kitOptions{})
+	got := k.sql(map[string]any{"sql": "SELECT 1e400::double AS a, -1e400 AS b, 'nan'::double AS c, 'Infinity' AS d"}).json(200)
+	require.Equal(t, []any{[]any{"Infinity", "-Infinity", "NaN", "Infinity"}}, got["rows"])
+}
+
 func TestSQLGzip(t *testing.T) {
 	k := newKit(t, kitOptions{})
 	body := map[string]any{"sql": "SELECT 'the same text again' AS x FROM range(10000)", "format": "csv"}
