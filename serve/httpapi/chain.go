@@ -100,6 +100,9 @@ func (s *Server) check(w *statusWriter, r *http.Request, in *info, mux *http.Ser
 	if e := checkRoute(w, r, mux); e != nil {
 		return e
 	}
+	if e := checkQuery(r); e != nil {
+		return e
+	}
 	return s.checkBody(w, r)
 }
 
@@ -200,6 +203,14 @@ type nobody struct {
 func (n *nobody) Header() http.Header         { return n.header }
 func (n *nobody) WriteHeader(status int)      { n.status = status }
 func (n *nobody) Write(p []byte) (int, error) { return len(p), nil }
+
+// checkQuery refuses a query string with parts that url.URL.Query, which handlers use, leaves out without a word.
+func checkQuery(r *http.Request) *Error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return httpError(http.StatusBadRequest, "the query string cannot be read: "+err.Error(), "write a semicolon within a value as %3B, a percent sign as %25, and & between parameters")
+	}
+	return nil
+}
 
 // checkBody takes JSON only: a browser lets foreign pages send other types without asking first.
 func (s *Server) checkBody(w http.ResponseWriter, r *http.Request) *Error {

@@ -100,7 +100,7 @@ func TestDataFilters(t *testing.T) {
 	}
 	for query, says := range map[string]string{
 		"page=0": "page", "page=-1": "page", "page=x": "page", "page_size=0": "page_size", "page_size=501": "page_size", "page=99999999999999999999": "page",
-		"sort_by=nothing": `no column "nothing"`, "sort_by=amount;DROP": "no column", "sort_dir=sideways": "sort_dir", "columns=status,nothing": `no column "nothing"`, "columns=,": "no column",
+		"sort_by=nothing": `no column "nothing"`, "sort_by=amount%3BDROP": "no column", "sort_dir=sideways": "sort_dir", "columns=status,nothing": `no column "nothing"`, "columns=,": "no column",
 		"colour=red": `no column "colour"`, "dataset_id=x": "does not fit", "time_start=yesterday": "does not fit", "amount=much": "does not fit", "page=1&page=2": "twice",
 		"sort_by=" + url.QueryEscape(`"; DROP TABLE m_dataset; --`): "no column",
 	} {
