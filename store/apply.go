@@ -82,11 +82,13 @@ func (a *apply) run() (inserted, updated, deleted int64, err error) {
 			return 0, 0, 0, err
 		}
 	}
+	if a.partial > 0 {
+		if err := a.carry(); err != nil {
+			return 0, 0, 0, err
+		}
+	}
 	var found int64
-	switch {
-	case a.partial > 0:
-		found, err = a.carry()
-	case a.Deletes > 0:
+	if a.Deletes > 0 {
 		// Written so, and not with EXISTS, which takes a hundred times as long, it skips row groups that no staged key is in.
 		found, err = a.tx.Exec(fmt.Sprintf("DELETE FROM %s AS t USING %s AS s WHERE %s AND s.%s <> %d", a.table, a.Staged.sql, a.on, quote(change.OpColumn), change.OpInsert))
 	}
@@ -182,36 +184,36 @@ const (
 	vectorRows = 2048
 )
 
-// carry saves the values that are to be taken from the copy, which are mostly large, and deletes the rows of the staged upserts and deletes.
-func (a *apply) carry() (found int64, err error) {
-	pairs, pieces, carried := a.tx.temp("pairs"), a.tx.temp("pieces"), a.tx.temp("carried")
-	if err := a.tx.run(fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT s.rowid AS sid, t.rowid AS tid, %s AS partial FROM %s AS s JOIN %s AS t ON %s WHERE s.%s <> %d",
-		pairs, a.isPartial(), a.Staged.sql, a.table, a.on, quote(change.OpColumn), change.OpInsert)); err != nil {
-		return 0, err
+// carry saves the values that are to be taken from the copy, which are mostly large: first it finds the rows, reading no more than
+// their keys.
+func (a *apply) carry() error {
+	size := int64(pieceRows)
+	if a.partial > size {
+		rows, err := a.tx.se.queryInt(a.tx.ctx, "SELECT count(*) FROM "+a.table)
+		if err != nil {
+			return err
+		}
+		if a.partial > rows/vectorRows/2 {
+			size = a.partial // most vectors would be read anyway
+		}
+	}
+	pairs, carried := a.tx.temp("pairs"), a.tx.temp("carried")
+	if err := a.tx.run(fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT s.rowid AS sid, t.rowid AS tid, (row_number() OVER (ORDER BY t.rowid) - 1) // %d AS piece FROM %s AS s JOIN %s AS t ON %s WHERE %s",
+		pairs, size, a.Staged.sql, a.table, a.on, a.isPartial())); err != nil {
+		return err
 	}
 	var there, distinct int64
-	if err := a.tx.se.query(a.tx.ctx, "SELECT count(*), count(DISTINCT sid) FROM "+pairs+" WHERE partial", nil, func(r ownRow) error {
+	if err := a.tx.se.query(a.tx.ctx, "SELECT count(*), count(DISTINCT sid) FROM "+pairs, nil, func(r ownRow) error {
 		there, distinct = r.int(0), r.int(1)
 		return nil
 	}); err != nil {
-		return 0, err
+		return err
 	}
 	switch {
 	case distinct < a.partial:
-		return 0, a.withoutValues(a.partial - distinct)
+		return a.withoutValues(a.partial - distinct)
 	case there > distinct:
-		return 0, fault.New(fault.DataMismatch, hintCopyAgain, "%d keys are in the copy more than once", there-distinct)
-	}
-	rows, err := a.tx.se.queryInt(a.tx.ctx, "SELECT count(*) FROM "+a.table)
-	if err != nil {
-		return 0, err
-	}
-	size := int64(pieceRows)
-	if there > rows/vectorRows/2 {
-		size = there // most vectors would be read anyway
-	}
-	if err := a.tx.run(fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT sid, tid, (row_number() OVER (ORDER BY tid) - 1) // %d AS piece FROM %s WHERE partial", pieces, size, pairs)); err != nil {
-		return 0, err
+		return fault.New(fault.DataMismatch, hintCopyAgain, "%d keys are in the copy more than once", there-distinct)
 	}
 	values := []string{"p.sid"}
 	for _, i := range a.carries() {
@@ -219,15 +221,12 @@ func (a *apply) carry() (found int64, err error) {
 	}
 	into := "CREATE TEMP TABLE " + carried + " AS"
 	for piece := int64(0); piece*size < there; piece++ {
-		if err := a.tx.run(fmt.Sprintf("%s SELECT %s FROM %s AS p JOIN %s AS t ON t.rowid = p.tid WHERE p.piece = %d", into, strings.Join(values, ", "), pieces, a.table, piece)); err != nil {
-			return 0, err
+		if err := a.tx.run(fmt.Sprintf("%s SELECT %s FROM %s AS p JOIN %s AS t ON t.rowid = p.tid WHERE p.piece = %d", into, strings.Join(values, ", "), pairs, a.table, piece)); err != nil {
+			return err
 		}
 		into = "INSERT INTO " + carried
 	}
-	if found, err = a.tx.Exec(fmt.Sprintf("DELETE FROM %s WHERE rowid IN (SELECT tid FROM %s)", a.table, pairs)); err != nil {
-		return 0, err
-	}
-	return found, a.tx.run("DROP TABLE " + pairs + "; DROP TABLE " + pieces)
+	return a.tx.run("DROP TABLE " + pairs)
 }
 
 // carries are the columns of which values are taken from the copy.

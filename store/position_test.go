@@ -83,7 +83,7 @@ func TestPositionsLeaveNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	const saves = 2000
+	const saves = 500
 	for i := range saves {
 		save(2 + i)
 	}
