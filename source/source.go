@@ -41,6 +41,9 @@ type Column struct {
 	Sequence bool // the default is nextval of a sequence, or an identity, that only counts up by itself, uncached
 }
 
+// Exact says whether values of the column that PostgreSQL calls equal are equal in the copy too, as a key has to be.
+func (c *Column) Exact() bool { return c.Type.Exact() && c.PGType != "citext" }
+
 // Description is a Query as the source understands it at a snapshot.
 type Description struct {
 	Query     Query
@@ -48,7 +51,19 @@ type Description struct {
 	RowsGuess int64  // the planner's estimate
 	Kind      string // "table", "partitioned", "foreign", "view", "query"
 	Impl      any    // the source's own plan of how to read it
+	// Facts are what may change rows that are not written: the file of each base table, a view's definition, an enum's labels.
+	// One that has another value than before makes older rows worthless; one that is new or gone does not, but a table that
+	// is new and among Filled brings rows that were written at any time.
+	Facts  map[string]string
+	Filled map[string]bool
 }
+
+// Facts about where a snapshot was taken. They are missing where the server does not tell.
+const (
+	FactServer   = "server"   // of one initdb, and its database
+	FactTimeline = "timeline" // another one after a failover or a restore
+	FactLSN      = "lsn"      // of a primary: it only grows, unless the server was set back
+)
 
 // Column finds a column by its name in the copy; nil if there is none.
 func (d *Description) Column(name string) *Column {
@@ -82,7 +97,10 @@ type Range struct {
 }
 
 // Seen are the row versions that transactions older than Xmin wrote, as far as their Column is at most High, or NULL.
-type Seen struct{ Xmin, High string }
+type Seen struct {
+	Xmin, High string
+	Capped     bool // there may be more beyond High
+}
 
 // Snapshot is one consistent view of the source. It reads nothing until Describe; between the last Describe and the first
 // Read, Seal proves that no DDL slipped in between the snapshot and the locks that Describe took.
@@ -94,6 +112,8 @@ type Snapshot interface {
 	// Read plans the partitions of d within r and returns their feed; at most workers connections read at once, the
 	// largest partitions first. p is counted up by the readers. Every read of a snapshot sees the same rows.
 	Read(ctx context.Context, d *Description, r Range, workers int, p *change.Progress) (change.Feed, error)
+	// Count is how many rows d has, asked for in one statement that knows of no partitions and ranges.
+	Count(ctx context.Context, d *Description) (int64, error)
 	// Late decides how far back the next incremental read of d must go: see Watermark.
 	Late(ctx context.Context, d *Description, prev *Watermark, o LateOptions) (Late, error)
 	// Unique says whether the source itself proves that key has no NULL and no value twice among the rows of d.
@@ -131,6 +151,7 @@ const (
 type LateOptions struct {
 	Lookback *time.Duration // nil is the default of the method
 	Mode     string         // auto | xmin | lookback
+	Keyed    bool           // rows are merged by a key: a part of a range may be read
 }
 
 // Watermark is the state of one table's incremental reads, stored with its rows.
@@ -140,8 +161,10 @@ type Watermark struct {
 	Safe    string    `json:"safe"`              // all rows below were visible when the copy was last read
 	Method  Method    `json:"method"`            //
 	Xmin    string    `json:"xmin,omitempty"`    // of the last snapshot, for MethodXmin
-	Seen    string    `json:"seen,omitempty"`    // the last snapshot's xmin: the copy has all older row versions from From on
+	Seen    string    `json:"seen,omitempty"`    // the last snapshot's xmin: the copy has all older row versions from From to Upto
 	From    string    `json:"from,omitempty"`    // "" is all rows
+	Upto    string    `json:"upto,omitempty"`    // the last value of a capped read, "" after a whole one
+	Cursor  string    `json:"cursor,omitempty"`  // the last value of a capped read: the next one goes on behind it
 	Pending []Pending `json:"pending,omitempty"` // bounds not yet proven
 }
 
@@ -157,6 +180,7 @@ type Late struct {
 	Method    Method
 	Guarantee string // one sentence for check and status
 	Proven    bool
+	Held      bool // this read ends a pass of capped reads, and what the bound holds back is yet to be read again
 	// Next is the watermark after this read, given the largest finite value that was read ("" when there is none) and,
 	// for a capped read, the last value read ("" when the read was whole).
 	Next func(ctx context.Context, high, last string) (Watermark, error)

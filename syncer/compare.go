@@ -16,6 +16,7 @@ import (
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/store"
 )
@@ -103,6 +104,15 @@ func (c *comparison) run(ctx context.Context) (*TableVerdict, error) {
 	g.Go(func() (err error) { c.copy, err = c.sumCopy(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	// Both sides of the comparison came through the same splitting of the read as the copy itself.
+	count, err := c.snap.Count(ctx, c.part.desc)
+	if err != nil {
+		return nil, err
+	}
+	if got := c.source.rows(); got != count {
+		return nil, fault.New(fault.Internal, "report this with the dataset's configuration; until then set sync_workers: 1",
+			"table %s: reading it in parts gave %d rows, and the source counts %d", c.part.cfg.Target, got, count)
 	}
 	t := &TableVerdict{Table: c.part.cfg.Target, SourceRows: c.source.rows(), CopyRows: c.copy.rows(), Ranges: len(c.source)}
 	var differ []int

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
@@ -13,20 +16,61 @@ import (
 	"github.com/pintaildb/pintail/store"
 )
 
-// fingerprint is what is remembered of a column of the source, to notice when it changes.
+// shape is what is remembered of a table's source, to notice when it changes.
+type shape struct {
+	Columns []fingerprint     `json:"columns"`
+	Facts   map[string]string `json:"facts,omitempty"`
+}
+
 type fingerprint struct {
-	Name   string     `json:"name"`
-	Type   types.Type `json:"type"`
-	Table  uint32     `json:"table,omitempty"`
-	Attnum uint16     `json:"attnum,omitempty"`
+	Name    string     `json:"name"`
+	Type    types.Type `json:"type"`
+	Table   uint32     `json:"table,omitempty"`
+	Attnum  uint16     `json:"attnum,omitempty"`
+	TypeOID uint32     `json:"type_oid,omitempty"`
+	Typmod  int32      `json:"typmod,omitempty"`
 }
 
 func fingerprints(d *source.Description) []fingerprint {
 	fs := make([]fingerprint, len(d.Columns))
 	for i, c := range d.Columns {
-		fs[i] = fingerprint{c.Name, c.Type, c.Table, c.Attnum}
+		fs[i] = fingerprint{c.Name, c.Type, c.Table, c.Attnum, c.TypeOID, c.Typmod}
 	}
 	return fs
+}
+
+// changes are what another value of a fact means for the rows of before, by the fact's first word.
+var changes = map[string]string{
+	source.FactServer:   "the source is another server or database than before",
+	source.FactTimeline: "the source's server was restored or replaced by its standby",
+	source.FactLSN:      "the source's server was set back to an earlier state",
+	"file":              "a table was rewritten in the source (ALTER TABLE, TRUNCATE, VACUUM FULL or CLUSTER)",
+	"relation":          "a table was rewritten in the source (ALTER TABLE, TRUNCATE, VACUUM FULL or CLUSTER)",
+	"view":              "a view was defined anew in the source",
+	"label":             "a label of an enum was renamed in the source",
+	"attributes":        "a composite type was changed in the source",
+}
+
+// outdated says why rows that no increment reads may be other rows by now; "" when they are not.
+func (s *shape) outdated(now *source.Description) string {
+	for _, fact := range slices.Sorted(maps.Keys(now.Facts)) {
+		kind, _, _ := strings.Cut(fact, " ")
+		value := now.Facts[fact]
+		switch old, known := s.Facts[fact]; {
+		case !known && kind == "relation" && now.Filled[fact]:
+			return "a partition or child table that has rows was added in the source"
+		case !known || old == value:
+		case fact == source.FactLSN:
+			then, err1 := change.ParseLSN(old)
+			if at, err2 := change.ParseLSN(value); err1 == nil && err2 == nil && at >= then {
+				continue
+			}
+			return changes[fact]
+		default:
+			return changes[kind]
+		}
+	}
+	return ""
 }
 
 // drift is how the source's columns changed since the last run: steps that the table can follow in place, or the reason why

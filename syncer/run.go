@@ -262,7 +262,12 @@ func (p *part) require() error {
 		code = fault.SchemaLost
 	}
 	for _, k := range p.key {
-		if p.desc.Column(k) == nil {
+		c := p.desc.Column(k)
+		if c != nil && !c.Exact() {
+			return fault.New(fault.Config, fmt.Sprintf(`give it a type in which equal values look the same, such as types: {%s: "DECIMAL(38,0)"}, or cast it in a query`, k),
+				"table %s: the key column %q is %s, of which equal values have several texts, as 1.0 and 1.00: rows would double", p.cfg.Target, k, c.PGType)
+		}
+		if c == nil {
 			return fault.New(code, "select it again, or change `key` of the dataset; the last good data stays readable", "table %s: the key column %q is not among the source's columns", p.cfg.Target, k)
 		}
 	}
@@ -298,16 +303,18 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 		p.reason = "no incremental column"
 	case p.state.Definition != definition(p.cfg, p.key, p.inc):
 		p.reason = "its definition changed in the configuration"
-	case prev == nil || prev.Safe == "" && prev.Xmin == "" && prev.Seen == "" && len(prev.Pending) == 0:
+	case prev == nil || prev.Safe == "" && prev.Xmin == "" && prev.Seen == "" && prev.Cursor == "" && len(prev.Pending) == 0:
 		p.reason = "no watermark"
 	default:
-		var old []fingerprint
+		var old shape
 		if err := json.Unmarshal(p.state.Columns, &old); err != nil {
 			p.reason = "the stored columns are unreadable"
 			break
 		}
-		p.drift = compare(old, fingerprints(p.desc))
-		p.reason = p.drift.rebuild
+		p.drift = compare(old.Columns, fingerprints(p.desc))
+		if p.reason = p.drift.rebuild; p.reason == "" {
+			p.reason = old.outdated(p.desc)
+		}
 	}
 	p.full = p.reason != ""
 	p.limit = d.MaxSyncRows
@@ -324,11 +331,8 @@ func (s *Syncer) decide(ctx context.Context, snap source.Snapshot, d *config.Dat
 		return fault.New(fault.Config, "give the dataset a key, or use late_commits: auto", "late_commits: xmin brings changed rows by themselves, which only a key can put in place of the old ones")
 	}
 	var err error
-	if p.late, err = snap.Late(ctx, p.desc, prev, source.LateOptions{Lookback: d.Lookback, Mode: d.LateCommits}); err != nil {
+	if p.late, err = snap.Late(ctx, p.desc, prev, source.LateOptions{Lookback: d.Lookback, Mode: d.LateCommits, Keyed: len(p.key) > 0}); err != nil {
 		return err
-	}
-	if len(p.key) == 0 {
-		p.late.Range.Seen = nil // for the same reason: without a key the range is read and replaced as a whole
 	}
 	s.mu.Lock()
 	s.verdicts[p.cfg.Target] = p.late.Guarantee
@@ -428,7 +432,9 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 	if err != nil {
 		return err
 	}
-	if p.limit > 0 && p.staged.Rows >= p.limit {
+	if values, err := s.valuesOf(ctx, p); err != nil {
+		return err
+	} else if p.limit > 0 && values >= p.limit {
 		// Infinity comes last: a capped read that has it has all.
 		all, err := s.store.HasInfinity(ctx, p.staged, p.inc)
 		if err != nil {
@@ -442,8 +448,17 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 	if err != nil {
 		return err
 	}
+	p.truncated = p.truncated || p.late.Held
 	p.watermark = &w
 	return nil
+}
+
+// valuesOf counts what a cap counts: rows without a value come beside those in order.
+func (s *Syncer) valuesOf(ctx context.Context, p *part) (int64, error) {
+	if p.limit == 0 || p.staged.Rows < p.limit {
+		return 0, nil
+	}
+	return s.store.CountValues(ctx, p.staged, p.inc)
 }
 
 // commit makes everything of the run visible at once: tables, view, watermarks, the run's end.
@@ -511,7 +526,7 @@ func (p *part) apply(tx *store.Tx) (err error) {
 func (p *part) newState(dataset string, now, asOf time.Time) store.TableState {
 	t := p.state
 	t.Dataset, t.Part, t.Target = dataset, p.cfg.Name, p.cfg.Target
-	t.Columns, t.Definition = toJSON(fingerprints(p.desc)), definition(p.cfg, p.key, p.inc)
+	t.Columns, t.Definition = toJSON(shape{fingerprints(p.desc), p.desc.Facts}), definition(p.cfg, p.key, p.inc)
 	t.LastSync, t.SourceAsOf, t.Truncated, t.OutOfRangeText = now, asOf, p.truncated, p.query.Text
 	t.Watermark = nil
 	if p.watermark != nil {

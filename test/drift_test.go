@@ -11,8 +11,9 @@ import (
 )
 
 const driftSQL = `
-	CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(8,2), n smallint, at timestamptz DEFAULT now(), note varchar(10), kind char(3) NOT NULL DEFAULT 'k');
-	INSERT INTO t SELECT g, 'name ' || g, g * 1.25, g, '2026-01-01'::timestamptz + g * interval '1 min', 'n' || g, 'k' || g % 9 FROM generate_series(1, 300) g;`
+	CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (x int, feels mood[]);
+	CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(8,2), n smallint, at timestamptz DEFAULT now(), note varchar(10), kind char(3) NOT NULL DEFAULT 'k', p pair);
+	INSERT INTO t SELECT g, 'name ' || g, g * 1.25, g, '2026-01-01'::timestamptz + g * interval '1 min', 'n' || g, 'k' || g % 9, ROW(g, '{ok,sad}')::pair FROM generate_series(1, 300) g;`
 
 // The source's columns change between two syncs; the copy follows, by name, whatever the form of the dataset. Some changes
 // are made in place, others by a rebuild; both end in what PostgreSQL holds.
@@ -26,8 +27,16 @@ func TestDrift(t *testing.T) {
 		{"column dropped", `ALTER TABLE t DROP COLUMN note`, ""},
 		{"column renamed", `ALTER TABLE t RENAME COLUMN note TO remark`, ""},
 		{"two columns swap their names", `ALTER TABLE t RENAME COLUMN note TO x; ALTER TABLE t RENAME COLUMN name TO note; ALTER TABLE t RENAME COLUMN x TO name`, "dropped and made again"},
-		{"integer widened", `ALTER TABLE t ALTER COLUMN n TYPE bigint; UPDATE t SET n = 4000000000, at = now() WHERE id = 1`, ""},
-		{"numeric widened", `ALTER TABLE t ALTER COLUMN amount TYPE numeric(14,4); UPDATE t SET amount = 1234567890.1234, at = now() WHERE id = 1`, ""},
+		{"integer widened", `ALTER TABLE t ALTER COLUMN n TYPE bigint; UPDATE t SET n = 4000000000, at = now() WHERE id = 1`, "rewritten"},
+		{"numeric widened", `ALTER TABLE t ALTER COLUMN amount TYPE numeric(14,2); UPDATE t SET amount = 123456789012.12, at = now() WHERE id = 1`, ""},
+		{"numeric scaled", `ALTER TABLE t ALTER COLUMN amount TYPE numeric(14,4); UPDATE t SET amount = 1234567890.1234, at = now() WHERE id = 1`, "rewritten"},
+		{"widened by an expression", `ALTER TABLE t ALTER COLUMN amount TYPE numeric(14,2) USING amount + 1`, "rewritten"},
+		{"the same type by an expression", `ALTER TABLE t ALTER COLUMN note TYPE text USING 'n' || note`, "rewritten"},
+		{"text by an expression", `ALTER TABLE t ALTER COLUMN name TYPE text USING upper(name)`, "rewritten"},
+		{"truncated", `TRUNCATE t`, "rewritten"},
+		{"an enum's label renamed", `ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy'`, "label"},
+		{"an enum's label added", `ALTER TYPE mood ADD VALUE 'proud'`, ""},
+		{"a composite's attribute added", `ALTER TYPE pair ADD ATTRIBUTE z int`, "composite"},
 		{"text widened", `ALTER TABLE t ALTER COLUMN note TYPE text; UPDATE t SET note = 'longer than ten letters', at = now() WHERE id = 1`, ""},
 		{"numeric narrowed", `ALTER TABLE t ALTER COLUMN amount TYPE numeric(7,1)`, "changed its type"},
 		{"integer narrowed", `ALTER TABLE t ALTER COLUMN id TYPE smallint`, "changed its type"},

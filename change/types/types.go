@@ -310,5 +310,18 @@ func (t *Type) Ordered() bool {
 	return false
 }
 
+// Exact says whether values that PostgreSQL calls equal are equal in the copy too: not 1.0 and 1.00 as texts.
+func (t *Type) Exact() bool {
+	switch t.Kind {
+	case Text:
+		return t.Own != oidNumeric
+	case JSON, JSONB:
+		return false
+	case List:
+		return t.Elem.Exact()
+	}
+	return true
+}
+
 // Textual says whether comparisons on the source need COLLATE "C".
 func (t *Type) Textual() bool { return t.Kind == Text && (t.OID == oidText || t.OID == oidVarchar) }

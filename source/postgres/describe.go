@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,9 @@ func base(q source.Query) (sql string, p *plan, err error) {
 	p.alias = ident(parts[len(parts)-1])
 	p.from = qualified(parts...) + " AS " + p.alias
 	p.where = strings.TrimRight(q.Where, "; \t\r\n")
+	if err := closed(p.where); err != nil {
+		return "", nil, fault.New(fault.Config, "`where` is one condition: close what it opens.", "where: %w", err)
+	}
 	list := "*"
 	if q.Columns != nil {
 		cols := make([]string, len(q.Columns))
@@ -128,6 +132,11 @@ func (h *held) describe(ctx context.Context, q source.Query) (*source.Descriptio
 	if missing := missingColumns(d); missing != nil {
 		return nil, h.missing(ctx, q, missing)
 	}
+	place, err := h.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(d.Facts, place)
 	p.selectList(d)
 	return d, nil
 }
@@ -179,6 +188,7 @@ func (h *held) name(d *source.Description, p *plan, fields []pgconn.FieldDescrip
 // planNode is what EXPLAIN (FORMAT JSON) says of one node.
 type planNode struct {
 	Type     string     `json:"Node Type"`
+	Schema   string     `json:"Schema"`
 	Relation string     `json:"Relation Name"`
 	Rows     float64    `json:"Plan Rows"`
 	Plans    []planNode `json:"Plans"`
@@ -239,7 +249,9 @@ const (
 				AND refclassid = 'pg_class'::regclass AND deptype = 'n'
 				AND pg_get_expr(d.adbin, d.adrelid) ~ '^nextval\(''[^'']+''::regclass\)(::(bigint|integer|smallint))?$') p ON true
 		LEFT JOIN pg_sequence s ON s.seqrelid = p.objid AND s.seqincrement > 0 AND s.seqcache = 1 AND NOT s.seqcycle`
-	treeQuery = `WITH RECURSIVE tree(oid, depth) AS (SELECT $1::oid, 0
+	// A row that is routed to a partition draws its numbers under the lock of the table that the statement names.
+	ancestorQuery = `SELECT relid FROM pg_partition_ancestors($1::oid) WHERE relid <> $1::oid`
+	treeQuery     = `WITH RECURSIVE tree(oid, depth) AS (SELECT $1::oid, 0
 			UNION ALL SELECT i.inhrelid, tree.depth + 1 FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending)
 		SELECT c.oid, n.nspname, c.relname, c.relkind, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END,
 			c.reltuples, coalesce(m.amname = 'heap', false), row_security_active(c.oid), has_table_privilege(c.oid, 'SELECT'),
@@ -250,10 +262,13 @@ const (
 
 // catalog asks all that is to be known of the columns, in one round trip.
 func (h *held) catalog(ctx context.Context, d *source.Description, p *plan, sql string, fields []pgconn.FieldDescription) error {
-	var oids, mods, rels, nums, unknown []string
+	var oids, mods, rels, nums, unknown, own []string
 	known := map[uint32]bool{}
 	for _, f := range fields {
 		oids = append(oids, strconv.FormatUint(uint64(f.DataTypeOID), 10))
+		if f.DataTypeOID >= firstUserOID {
+			own = append(own, oids[len(oids)-1])
+		}
 		mods = append(mods, strconv.Itoa(int(f.TypeModifier)))
 		rels = append(rels, strconv.FormatUint(uint64(f.TableOID), 10))
 		nums = append(nums, strconv.Itoa(int(f.TableAttributeNumber)))
@@ -275,8 +290,9 @@ func (h *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 	array := func(s []string) string { return "{" + strings.Join(s, ",") + "}" }
 	group := []statement{
 		stmt(formatQuery, array(oids), array(mods)), stmt(columnQuery, array(rels), array(nums)), stmt(treeQuery, strconv.FormatUint(uint64(root), 10)),
-		stmt("EXPLAIN (FORMAT JSON) " + sql), stmt("RELEASE SAVEPOINT pintail"),
+		stmt("EXPLAIN (VERBOSE, FORMAT JSON) " + sql), stmt("RELEASE SAVEPOINT pintail"),
 	}
+	group = append(group, stmt(factsQuery, array(rels), array(own)), stmt(ancestorQuery, strconv.FormatUint(uint64(root), 10)))
 	if unknown != nil {
 		group = append(group, stmt(typeQuery, array(unknown)))
 	}
@@ -300,19 +316,23 @@ func (h *held) catalog(ctx context.Context, d *source.Description, p *plan, sql 
 		return err
 	}
 	d.RowsGuess, p.single = int64(explained.Rows), explained.simple()
+	noteFacts(d, &rs[5])
+	for i := range rs[6].rows {
+		p.tree = append(p.tree, oid(rs[6].text(i, 0)))
+	}
 	if unknown != nil {
-		h.learn(&rs[5])
+		h.learn(&rs[7])
 	}
 	if len(tree) > 0 {
 		p.root = &tree[0]
 	}
-	if d.Query.Table != "" {
-		if p.root == nil {
-			return fault.New(fault.SourceConflict, "This is tried again with a new snapshot.", "the table was made after the snapshot was taken")
-		}
-		return h.table(ctx, d, p, tree)
+	if d.Query.Table == "" {
+		return h.files(ctx, d, &explained)
 	}
-	return nil
+	if p.root == nil {
+		return fault.New(fault.SourceConflict, "This is tried again with a new snapshot.", "the table was made after the snapshot was taken")
+	}
+	return h.table(ctx, d, p, tree)
 }
 
 // columns notes what is known of the base columns.

@@ -120,7 +120,9 @@ type late struct {
 	method   source.Method
 	prev     *source.Watermark // of the same column, or nil
 	lookback *time.Duration    // as configured
+	keyed    bool
 	reads    source.Range
+	held     bool // source.Late's
 }
 
 // Late decides what an incremental read of d must bring, and how its watermark goes on. It asks the server nothing: step 0
@@ -137,7 +139,7 @@ func (n *Snapshot) late(d *source.Description, prev *source.Watermark, o source.
 	if i < 0 && (name != "" || o.Mode != "xmin") {
 		return source.Late{}, fault.New(fault.SchemaLost, "Give an incremental_column that the query has.", "there is no column %q", name)
 	}
-	l := &late{n: n, p: p, lookback: o.Lookback}
+	l := &late{n: n, p: p, lookback: o.Lookback, keyed: o.Keyed}
 	if i >= 0 {
 		l.col, l.seq = &d.Columns[i], p.seqs[i]
 		if !l.col.Type.Ordered() {
@@ -161,6 +163,12 @@ func (n *Snapshot) late(d *source.Description, prev *source.Watermark, o source.
 	if !result.Proven && l.method != source.MethodLookback {
 		result.Guarantee += " The query joins or groups: a row that comes to its result for another reason is found by a reconcile."
 	}
+	if l.prev != nil && l.prev.Cursor != "" && l.method != source.MethodXmin {
+		if result.Held, err = l.below(l.prev.Safe, l.prev.Cursor); err != nil {
+			return source.Late{}, err
+		}
+	}
+	l.held = result.Held
 	result.Next = l.next
 	return result, nil
 }
@@ -184,8 +192,18 @@ func (l *late) reach() (source.Range, error) {
 		r.OrNull = r.OrNull && r.Low != ""
 		return r, nil
 	}
-	r.OrNull = r.OrNull && r.Low != ""
-	if l.prev.Seen == "" || !l.n.recent(l.prev.Seen) || !l.p.versioned() {
+	if l.prev.Cursor != "" {
+		// The last read was capped: this one goes on behind it. What the bound holds back is read again when the end is reached.
+		low, err := after(&l.col.Type, l.prev.Cursor)
+		if err != nil {
+			return r, err
+		}
+		if r.Low, err = greatest(&l.col.Type, r.Low, low); err != nil {
+			return r, err
+		}
+	}
+	r.OrNull = r.OrNull && r.Low != "" && l.prev.Cursor == ""
+	if l.prev.Seen == "" || l.prev.Cursor != "" || !l.n.recent(l.prev.Seen) || !l.tells() {
 		return r, nil
 	}
 	if l.prev.From != "" { // a longer lookback goes back to where the last read did not
@@ -197,7 +215,16 @@ func (l *late) reach() (source.Range, error) {
 		}
 	}
 	r.Seen = &source.Seen{Xmin: l.prev.Seen, High: l.prev.High}
+	if l.prev.Upto != "" {
+		r.Seen.High, r.Seen.Capped = l.prev.Upto, true
+	}
 	return r, nil
+}
+
+// tells says whether a row version that was seen need not be read again: not where a lookback was asked for, and where the
+// row may come to be read for another reason, a condition or policy whose answer changes with the time or another table.
+func (l *late) tells() bool {
+	return l.keyed && l.lookback == nil && l.p.versioned() && l.p.where == "" && !l.p.leaves[0].policies
 }
 
 // versioned says whether row versions tell what is new: not where a partition may be attached with rows that it had before.
@@ -230,20 +257,13 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 				return w, err
 			}
 		}
-		switch l.method {
-		case source.MethodXactStart:
-			err = l.nextXactStart(&w)
-		case source.MethodRunning:
-			err = l.nextRunning(&w)
-		case source.MethodSequence:
-			err = l.nextSequence(&w)
-		case source.MethodLookback:
-			err = l.nextLookback(&w, last)
-		case source.MethodXmin:
-			w.Safe = ""
-			if last != "" {
-				w.Safe, err = after(&l.col.Type, last)
-			}
+		if l.held {
+			w.Pending = l.prev.Pending // what lies between the bound and where this read began was not read at this snapshot
+		} else if err = l.bound(&w, last); err != nil {
+			return w, err
+		}
+		if last != "" && l.method != source.MethodXmin && !l.tells() {
+			w.Cursor = last
 		}
 		if err == nil && last != "" && w.Safe != "" {
 			// All values up to the last were read, those equal to it too; none above.
@@ -255,8 +275,8 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 	}
 	switch {
 	case l.method != source.MethodXmin:
-		if last == "" && l.p.versioned() {
-			w.Seen, w.From = l.n.xmin, l.reads.Low
+		if l.tells() && (l.prev == nil || l.prev.Cursor == "") {
+			w.Seen, w.From, w.Upto = l.n.xmin, l.reads.Low, last
 		}
 	case last != "" && l.prev != nil:
 		w.Xmin = l.prev.Xmin
@@ -265,6 +285,34 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 		w.Xmin = l.n.xmin
 	}
 	return w, err
+}
+
+// bound moves the watermark's bound on, by the method.
+func (l *late) bound(w *source.Watermark, last string) (err error) {
+	switch l.method {
+	case source.MethodXactStart:
+		return l.nextXactStart(w)
+	case source.MethodRunning:
+		return l.nextRunning(w)
+	case source.MethodSequence:
+		return l.nextSequence(w)
+	case source.MethodLookback:
+		return l.nextLookback(w, last)
+	}
+	w.Safe = ""
+	if last != "" {
+		w.Safe, err = after(&l.col.Type, last)
+	}
+	return err
+}
+
+// below says whether a bound lies before or at a value; no bound does.
+func (l *late) below(bound, value string) (bool, error) {
+	if bound == "" {
+		return true, nil
+	}
+	c, err := compareValues(&l.col.Type, bound, value)
+	return c <= 0, err
 }
 
 // margin is how far below a server's time a column's value of then may be.

@@ -32,7 +32,7 @@ type keyed struct {
 }
 
 func newKeyed(t *testing.T, src *Source, q source.Query) *keyed {
-	return &keyed{t: t, src: src, q: q, rows: map[int64][]byte{}}
+	return &keyed{t: t, src: src, q: q, rows: map[int64][]byte{}, o: source.LateOptions{Keyed: true}}
 }
 
 // sync is one run, the first one full.

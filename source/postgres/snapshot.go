@@ -41,6 +41,7 @@ type Snapshot struct {
 	xmax     string // likewise: no transaction from here on is visible
 	before   before
 	proven   time.Time             // the latest moment whose running transactions have ended, zero if none is known
+	places   map[string]string     // place's answer
 	types    map[uint32]types.Info // of this snapshot: types beyond the built-in ones may change
 
 	mu       sync.Mutex

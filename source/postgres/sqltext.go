@@ -1,6 +1,9 @@
 package postgres
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // token is one lexeme of SQL: a word, a symbol, a quoted text.
 type token struct {
@@ -56,6 +59,28 @@ func tokens(sql string) []token {
 		ts = append(ts, token{start, i, "", depth})
 	}
 	return ts
+}
+
+// closed refuses a condition that ends within a quote or comment, or whose parentheses do not match: embedded in a statement
+// it would be another one.
+func closed(sql string) error {
+	embedded := "(" + sql + "\n)"
+	ts := tokens(embedded)
+	for i, t := range ts {
+		switch c := embedded[t.start]; {
+		case c == ';':
+			return errors.New("it holds a semicolon")
+		case c == ')' && t.depth == 1 && i < len(ts)-1:
+			return errors.New("it closes a parenthesis that it does not open")
+		}
+	}
+	switch last := ts[len(ts)-1]; {
+	case last.start != len(embedded)-1:
+		return errors.New("it ends within a quoted text or comment")
+	case last.depth != 1:
+		return errors.New("it opens a parenthesis that it does not close")
+	}
+	return nil
 }
 
 func wordByte(c byte) bool {

@@ -8,6 +8,20 @@ import (
 	"github.com/pintaildb/pintail/source"
 )
 
+// Count is source.Snapshot's.
+func (n *Snapshot) Count(ctx context.Context, d *source.Description) (int64, error) {
+	p := d.Impl.(*plan)
+	sql := "SELECT count(*) FROM " + p.from
+	if p.where != "" {
+		sql += " WHERE (" + p.where + "\n)"
+	}
+	rs, err := n.askAny(ctx, stmt("SAVEPOINT pintail"), stmt(sql), stmt("RELEASE SAVEPOINT pintail"))
+	if err != nil {
+		return 0, n.src.failed(ctx, err, "counting the rows of %s", what(d))
+	}
+	return strconv.ParseInt(rs[1].text(0, 0), 10, 64)
+}
+
 // uniqueSQL lists the columns of every index that keeps rows of a table apart: unique, complete, over columns that are
 // declared NOT NULL, and checked by the end of each transaction that a snapshot can see.
 const uniqueSQL = `SELECT i.indexrelid::text, a.attname
