@@ -206,9 +206,6 @@ func (v *validator) part(d *Dataset, p *Part) {
 	if p.Key != nil && len(p.Key) == 0 {
 		v.fail(keyAt, "is an empty list: name the columns, or leave the key away")
 	}
-	if p.IncrementalColumn != "" && len(p.Key) == 0 {
-		v.warn(v.partKey(d, p, "incremental_column"), "table %s has no key: updated and deleted rows need one; new rows are followed without", p.Target)
-	}
 	typesAt := v.partKey(d, p, "types")
 	for _, column := range sortedKeys(p.Types) {
 		if !duckType.MatchString(p.Types[column]) {

@@ -55,6 +55,8 @@ type Options struct {
 	Observer Observer // may be nil
 	// RetryMax bounds how long transient failures of one run are retried; 0 is two minutes.
 	RetryMax time.Duration
+	// Quiet leaves the ends of runs out of the log, for callers that tell them themselves.
+	Quiet bool
 	// NextRun tells when the scheduler will run a dataset again; may be nil.
 	NextRun func(dataset string) (time.Time, bool)
 }
@@ -64,6 +66,7 @@ type Syncer struct {
 	store    *store.Store
 	log      *slog.Logger
 	observer Observer
+	quiet    bool
 	retryMax time.Duration
 	nextRun  func(string) (time.Time, bool)
 
@@ -90,7 +93,7 @@ type active struct {
 
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
-	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
+	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
 		running: map[string]*active{}, paused: map[string]bool{}, rebuilt: map[string]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
@@ -330,9 +333,11 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 			log.Error("the end of the run could not be recorded", "error", saveErr)
 		}
 	}
-	if err != nil {
+	switch {
+	case s.quiet:
+	case err != nil:
 		log.Error("run failed", "kind", run.Kind, "error", err, "code", run.Code, "hint", run.Hint, "took", took)
-	} else {
+	default:
 		log.Info("run done", "kind", run.Kind, "reason", run.Reason, "rows_read", run.RowsRead, "rows_written", run.RowsWritten, "bytes", run.Bytes, "took", took)
 	}
 	if s.observer != nil {

@@ -48,10 +48,18 @@ func (t *TableVerdict) equal() bool { return t.DifferingRanges == 0 }
 // String is the verdict in one line.
 func (t *TableVerdict) String() string {
 	if t.equal() {
-		return fmt.Sprintf("%s: equal, %d rows in %d ranges", t.Table, t.CopyRows, t.Ranges)
+		return fmt.Sprintf("%s: equal, %s in %s", t.Table, plural(t.CopyRows, "row"), plural(t.Ranges, "range"))
 	}
-	return fmt.Sprintf("%s: %d missing, %d extra, %d changed, %d doubled (source %d rows, copy %d rows, %d of %d ranges differ)",
-		t.Table, t.Missing, t.Extra, t.Changed, t.Doubled, t.SourceRows, t.CopyRows, t.DifferingRanges, t.Ranges)
+	return fmt.Sprintf("%s: %d missing, %d extra, %d changed, %d doubled (source %s, copy %s, %d of %s differ)",
+		t.Table, t.Missing, t.Extra, t.Changed, t.Doubled, plural(t.SourceRows, "row"), plural(t.CopyRows, "row"), t.DifferingRanges, plural(t.Ranges, "range"))
+}
+
+// plural is a number with its noun.
+func plural[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // verifyTask compares a dataset's tables with the source. Tables with an incremental column are first brought to the very
@@ -207,5 +215,5 @@ func (s *Syncer) repair(ctx context.Context, c *comparison, t *TableVerdict, reb
 		}
 	}
 	p := c.part
-	return fmt.Sprintf("%d inserted, %d updated, %d deleted in %d ranges", p.inserted, p.updated, p.deleted, len(ranges)), nil
+	return fmt.Sprintf("%d inserted, %d updated, %d deleted in %s", p.inserted, p.updated, p.deleted, plural(len(ranges), "range")), nil
 }

@@ -83,7 +83,7 @@ func TestCommands(t *testing.T) {
 		contains(t, out, "items: full sync (items: first sync): 40 rows read, 40 written", "other: full sync")
 		harness.Compare(t, url, "SELECT * FROM items", f, "items", "id")
 		harness.PG(t, url, `INSERT INTO items VALUES (100, 'later', 1, now())`)
-		contains(t, p.OK("sync", "items"), "items: incremental sync: 1 rows read, 1 written")
+		contains(t, p.OK("sync", "items"), "items: incremental sync: 1 row read, 1 written")
 		contains(t, p.OK("sync", "items", "--full"), "items: full sync (items: asked for): 41 rows read")
 		lines := strings.Split(strings.TrimSpace(p.OK("sync", "--json")), "\n")
 		require.Len(t, lines, 2)
@@ -159,8 +159,14 @@ func TestSyncGoesOnAfterAFailure(t *testing.T) {
 		harness.PG(t, url, commandsSQL)
 		p := harness.With(t, url, commandsYAML+"  broken: {source: pg, table: public.missing}\n  also: {source: pg, queries: {q: {sql: SELECT 1/0 AS x}}}\n")
 		r := p.Code(1, "sync")
-		contains(t, r.Stdout, "items: full sync", "other: full sync", "broken: error", "also: error", "division by zero")
-		contains(t, r.Stderr, "hint:")
+		contains(t, r.Stdout, "items: full sync", "other: full sync")
+		contains(t, r.Stderr, "broken: error", "also: error", "hint:")
+		// Each is told once, in words.
+		for _, text := range []string{"division by zero", "does not exist"} {
+			require.Equal(t, 1, strings.Count(r.Stdout+r.Stderr, text), r)
+		}
+		require.NotContains(t, r.Stderr, `{"`)
+		contains(t, p.Run("sync", "broken", "--log-level", "info").Stderr, `"run failed"`)
 		harness.Compare(t, url, "SELECT * FROM items", harness.File(p.DB), "items", "id")
 		r = p.Code(3, "check")
 		contains(t, r.Stdout, "✗ broken", "● items")
@@ -416,7 +422,7 @@ break" (id int); CREATE TABLE "tab	here" (id int); CREATE TABLE "${HOME}" (id in
 		// The variables of libpq lead there as well; --schema chooses; and a server that is not there is an error.
 		p = harness.New(t)
 		p.Env = []string{"PGHOST=127.0.0.1", "PGPORT=" + u.Port(), "PGDATABASE=" + db, "PGUSER=" + role, "PGPASSWORD=p@ss/word#%", "PGSSLMODE=disable"}
-		contains(t, p.OK("init", "--schema", "other"), "with 1 tables")
+		contains(t, p.OK("init", "--schema", "other"), "with 1 table.")
 		text = readFile(t, p.Config)
 		contains(t, text, "table: other.items")
 		p.OK("sync")
@@ -482,4 +488,51 @@ func TestConnections(t *testing.T) {
 		require.NotContains(t, r.Stderr, pgtest.Password)
 		require.NotContains(t, r.Stderr, "wrong@")
 	}
+}
+
+// A password that init was given is not written down, and the user is told how to give it: the next command needs it.
+func TestInitPassword(t *testing.T) {
+	newest(t, func(t *testing.T, pgURL string) {
+		harness.PG(t, pgURL, `CREATE TABLE things (id int PRIMARY KEY)`)
+		p := harness.New(t)
+		out := p.OK("init", pgURL)
+		contains(t, out, "Wrote pintail.yaml with 1 table.", "The password was left out", "Next: export PGPASSWORD=…, then pintail check")
+		contains(t, readFile(t, p.Config), "# the password was left out", "${PGPASSWORD}")
+		contains(t, p.Code(2, "check").Stderr, "PGPASSWORD")
+		p.Env = []string{"PGPASSWORD=" + pgtest.Password}
+		contains(t, p.OK("check"), "1 table, no problems. Next")
+
+		// None was given in the URL.
+		u, err := url.Parse(pgURL)
+		require.NoError(t, err)
+		u.User = url.User(u.User.Username())
+		p = harness.New(t)
+		p.Env = []string{"PGPASSWORD=" + pgtest.Password}
+		contains(t, p.OK("init", u.String()), "Wrote pintail.yaml with 1 table. Next: pintail check")
+		p.OK("check")
+	})
+}
+
+// Warnings about the configuration are told by the commands that are about it, once each.
+func TestWarningsAreToldOnce(t *testing.T) {
+	newest(t, func(t *testing.T, url string) {
+		harness.PG(t, url, commandsSQL)
+		p := harness.With(t, url, `datasets:
+  items: {source: pg, table: public.items, incremental_column: at}
+  other: {source: pg, table: public.other, lookback: 1h}
+`)
+		r := p.Code(0, "check")
+		require.Equal(t, 1, strings.Count(r.Stdout+r.Stderr, "no key"), r)
+		require.Equal(t, 1, strings.Count(r.Stdout+r.Stderr, "lookback"), r)
+		contains(t, r.Stdout, "2 tables, no problems, ", " warnings listed above")
+		for _, args := range [][]string{{"sync"}, {"status"}, {"runs"}, {"verify"}, {"query", "SELECT 1"}} {
+			require.Empty(t, p.Code(0, args...).Stderr, args)
+		}
+		s := p.Serve()
+		require.Equal(t, 1, strings.Count(s.Log(), "has no effect without incremental_column"))
+		p.Write(strings.Replace(readFile(t, p.Config), ", lookback: 1h", "", 1))
+		require.Empty(t, p.Code(0, "reload").Stderr)
+		contains(t, p.OK("query", "SELECT 1 AS x"), "1 row in ")
+		contains(t, p.OK("verify", "other"), "other: equal, 1 row in ")
+	})
 }

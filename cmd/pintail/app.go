@@ -60,14 +60,19 @@ func (a *app) logger(level string) (*slog.Logger, error) {
 	return nil, &usageError{fmt.Errorf("--log-format %q: want text, json or auto", a.logFormat)}
 }
 
-// load reads the configuration and prints its warnings.
-func (a *app) load() (*config.Config, error) {
+// load reads the configuration. Its warnings are for those commands that are about the configuration, and for the server's
+// log; with nil they are left out.
+func (a *app) load(warn func(config.Warning)) (*config.Config, error) {
 	cfg, warnings, err := config.Load(a.configPath, os.LookupEnv)
-	for _, w := range warnings {
-		fmt.Fprintf(a.errOut, "pintail: warning: %s\n", w)
+	if warn != nil {
+		for _, w := range warnings {
+			warn(w)
+		}
 	}
 	return cfg, err
 }
+
+func (a *app) warn(w config.Warning) { fmt.Fprintf(a.errOut, "pintail: warning: %s\n", w) }
 
 // instance is the file opened by this process, and the sources it copies from.
 type instance struct {

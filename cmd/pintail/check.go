@@ -48,7 +48,8 @@ pintail reload --dry-run tells what a reload would do.
 ` + exitHelp,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.load()
+			warnings := 0
+			cfg, err := a.load(func(w config.Warning) { a.warn(w); warnings++ })
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,7 @@ pintail reload --dry-run tells what a reload would do.
 				}
 				found = append(found, left...)
 			}
-			problems, warnings := 0, 0
+			problems := 0
 			for _, t := range found {
 				problems += len(t.Problems)
 				warnings += len(t.Report.Warnings)
@@ -215,7 +216,7 @@ func checkTable(ctx context.Context, src source.Source, d *config.Dataset, p con
 		}
 	}
 	if p.IncrementalColumn != "" && len(p.Key) == 0 {
-		t.Report.Warnings = append(t.Report.Warnings, "no key: changed and deleted rows below the watermark are not followed; a key, or reconcile, does")
+		t.Report.Warnings = append(t.Report.Warnings, "no key: new rows are followed; updated and deleted ones need a key, or reconcile")
 	}
 	return t, nil
 }

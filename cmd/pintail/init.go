@@ -66,7 +66,12 @@ never overwritten. Without a URL the PG* variables say where the database is.
 			if err := f.Close(); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "Wrote %s with %d tables. Next: pintail check, then pintail sync.\n", a.configPath, bytes.Count(text, []byte("\n    table: ")))
+			fmt.Fprintf(a.out, "Wrote %s with %s.", a.configPath, plural(bytes.Count(text, []byte("\n    table: ")), "table"))
+			if bytes.Contains(text, []byte("${"+passwordVariable+"}")) {
+				fmt.Fprintf(a.out, "\nThe password was left out: the file takes it from the environment. Next: export %s=…, then pintail check, then pintail sync.\n", passwordVariable)
+				return nil
+			}
+			fmt.Fprintln(a.out, " Next: pintail check, then pintail sync.")
 			return nil
 		},
 	}
@@ -74,18 +79,26 @@ never overwritten. Without a URL the PG* variables say where the database is.
 	return c
 }
 
+// passwordVariable stands in the file for a password that the URL had.
+const passwordVariable = "PGPASSWORD"
+
 var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // template is the text of a pintail.yaml for these tables.
 func template(target, database string, tables []postgres.Table, schemas []string) []byte {
 	b := &bytes.Buffer{}
+	written := withoutPassword(cmp.Or(target, "postgres:///")) // that leaves everything to the PG* variables
+	note := ""
+	if strings.Contains(written, "${"+passwordVariable+"}") {
+		note = "    # the password was left out: " + passwordVariable + " in the environment has it; without it here, .pgpass is read\n"
+	}
 	fmt.Fprintf(b, `# Pintail's configuration. `+"`pintail check`"+` proves it against the database; `+"`pintail serve`"+` keeps it in sync.
 # Every key is described in docs/configuration.md.
 # yaml-language-server: $schema=https://raw.githubusercontent.com/pintaildb/pintail/main/docs/pintail.schema.json
 
 sources:
   main_db:
-    url: %s
+%s    url: %s
 
 duckdb:
   path: data/pintail.duckdb
@@ -94,7 +107,7 @@ server:
   http: {listen: 127.0.0.1:8500}
 
 datasets:
-`, yamlString(withoutPassword(cmp.Or(target, "postgres:///")))) // that leaves everything to the PG* variables
+`, note, yamlString(written))
 	used := map[string]bool{"main": true, "_pintail": true, "pintail": true}
 	for _, t := range tables {
 		if len(schemas) > 0 && !slices.Contains(schemas, t.Schema) {

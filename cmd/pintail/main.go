@@ -60,9 +60,18 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "pintail: %v\n", err)
 		return fault.ExitConfig
 	}
-	a.printError(err)
+	var told *toldError
+	if !errors.As(err, &told) {
+		a.printError(err)
+	}
 	return fault.ExitCode(err)
 }
+
+// toldError is a failure that was printed when it happened: what is left to tell is the exit code.
+type toldError struct{ err error }
+
+func (e *toldError) Error() string { return e.err.Error() }
+func (e *toldError) Unwrap() error { return e.err }
 
 // usageError is a command line that cannot be understood.
 type usageError struct{ err error }

@@ -161,6 +161,6 @@ func (a *app) printRows(r io.Reader) error {
 	if res.Truncated {
 		more = ", more exist: --limit N or --format csv shows them"
 	}
-	fmt.Fprintf(a.out, "%d rows in %.1f ms%s\n", res.RowCount, res.ElapsedMS, more)
+	fmt.Fprintf(a.out, "%s in %.1f ms%s\n", plural(res.RowCount, "row"), res.ElapsedMS, more)
 	return nil
 }

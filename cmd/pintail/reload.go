@@ -29,7 +29,7 @@ beforehand what is dropped.
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load()
+			cfg, err := a.load(a.warn)
 			if err != nil {
 				return err
 			}

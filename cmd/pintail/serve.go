@@ -55,7 +55,7 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.load()
+	cfg, err := a.load(func(w config.Warning) { log.Warn("configuration", "warning", w.String()) })
 	if err != nil {
 		return err
 	}

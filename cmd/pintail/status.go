@@ -26,7 +26,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg, err := a.load()
+	cfg, err := a.load(nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -39,7 +39,7 @@ func (a *app) runner(ctx context.Context, cfg *config.Config) (runner, error) {
 	if a.server != "" {
 		return a.client(cfg)
 	}
-	in, err := a.open(ctx, cfg, log, syncer.Options{})
+	in, err := a.open(ctx, cfg, log, syncer.Options{Quiet: a.logLevel == ""})
 	if fault.CodeOf(err) == fault.Locked {
 		if c, clientErr := a.client(cfg); clientErr == nil && c.alive(ctx) {
 			return c, nil
@@ -97,7 +97,7 @@ differences are mended, as the scheduled reconcile does.
 // runAll runs datasets one after the other and goes on after a failure; the first error decides the exit code, but a
 // difference found only when nothing failed.
 func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJSON bool) (err error) {
-	cfg, err := a.load()
+	cfg, err := a.load(nil)
 	if err != nil {
 		return err
 	}
@@ -134,6 +134,10 @@ func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJ
 		p := newProgress(a, name, kind, asJSON)
 		run, err := r.run(ctx, kind, name, full, p.watch)
 		p.done(run, err)
+		if err != nil {
+			a.printError(failure(name, run, err))
+			err = &toldError{err}
+		}
 		if err != nil && (first == nil || fault.CodeOf(first) == fault.Differences) {
 			first = err
 		}
@@ -142,6 +146,14 @@ func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJ
 		}
 	}
 	return first
+}
+
+// failure is a run's error with what it was an error of.
+func failure(dataset string, run store.Run, err error) error {
+	if run.State == "" || fault.CodeOf(err) == fault.Differences {
+		return err
+	}
+	return fault.Wrap(err, "%s: %s after %s", dataset, run.State, run.EndedAt.Sub(run.StartedAt).Round(time.Millisecond))
 }
 
 // progress shows a run: a bar on a terminal, a line every few seconds elsewhere, nothing but the end with --json.
@@ -204,20 +216,14 @@ func (p *progress) done(run store.Run, err error) {
 	if p.kind == syncer.KindVerify || p.kind == syncer.KindReconcile {
 		p.verdict(run)
 	}
-	if err != nil {
-		if fault.CodeOf(err) != fault.Differences {
-			fmt.Fprintf(p.app.out, "%s: %s after %s: %v\n", p.dataset, run.State, took.Round(time.Millisecond), err)
-		}
-		return
-	}
-	if p.kind == syncer.KindVerify {
+	if err != nil || p.kind == syncer.KindVerify {
 		return
 	}
 	reason := ""
 	if run.Reason != "" {
 		reason = " (" + run.Reason + ")"
 	}
-	fmt.Fprintf(p.app.out, "%s: %s sync%s: %s rows read, %s written, %s in %s (%s rows/s)\n", p.dataset, run.Kind, reason, count(run.RowsRead),
+	fmt.Fprintf(p.app.out, "%s: %s sync%s: %s read, %s written, %s in %s (%s rows/s)\n", p.dataset, run.Kind, reason, plural(run.RowsRead, "row"),
 		count(run.RowsWritten), bytesText(run.Bytes), took.Round(time.Millisecond), rate(run.RowsRead, took))
 }
 
