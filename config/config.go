@@ -44,7 +44,7 @@ type Source struct {
 // DuckDB is the local file and how it is used.
 type DuckDB struct {
 	Enabled           bool   `yaml:"enabled" help:"With false nothing is synced and nothing is served from the file." default:"true"`
-	Path              string `yaml:"path" help:"The DuckDB file, relative to the working directory; its folder is made. The part of the name before the first dot is reserved and cannot be a dataset's name." default:"data/pintail.duckdb"`
+	Path              string `yaml:"path" help:"The DuckDB file, relative to the working directory; file and folder are made for their user alone (0600, 0700). The part of the name before the first dot is reserved and cannot be a dataset's name." default:"data/pintail.duckdb"`
 	MemoryLimit       Size   `yaml:"memory_limit" help:"Memory DuckDB may use before it spills to disk." computed:"half of the machine's memory (of the cgroup's limit, if lower)" example:"4GB"`
 	TempLimit         Size   `yaml:"temp_limit" help:"Disk space DuckDB may spill to. 0 is DuckDB's own limit, 90 % of the free space." default:"0" example:"20GB"`
 	Threads           int    `yaml:"threads" help:"Threads DuckDB may use." computed:"number of CPUs" example:"4" min:"1" max:"1024"`

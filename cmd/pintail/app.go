@@ -93,6 +93,7 @@ func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o 
 	if want := runtime.NumCPU() + cfg.DuckDB.SyncWorkers; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
 	}
+	keepPrivate()
 	st, err := store.Open(ctx, store.Options{Path: cfg.DuckDB.Path, MemoryLimit: cfg.DuckDB.MemoryLimit.Bytes(), TempLimit: cfg.DuckDB.TempLimit.Bytes(), Threads: cfg.DuckDB.Threads, Log: log})
 	if err != nil {
 		return nil, err
