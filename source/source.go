@@ -97,10 +97,7 @@ type Range struct {
 }
 
 // Seen are the row versions that transactions older than Xmin wrote, as far as their Column is at most High, or NULL.
-type Seen struct {
-	Xmin, High string
-	Capped     bool // there may be more beyond High
-}
+type Seen struct{ Xmin, High string }
 
 // Snapshot is one consistent view of the source. It reads nothing until Describe; between the last Describe and the first
 // Read, Seal proves that no DDL slipped in between the snapshot and the locks that Describe took.
@@ -156,15 +153,16 @@ type LateOptions struct {
 
 // Watermark is the state of one table's incremental reads, stored with its rows.
 type Watermark struct {
-	Column  string    `json:"column"`
-	High    string    `json:"high"`              // the largest finite value in the copy, PostgreSQL's text
-	Safe    string    `json:"safe"`              // all rows below were visible when the copy was last read
-	Method  Method    `json:"method"`            //
-	Xmin    string    `json:"xmin,omitempty"`    // of the last snapshot, for MethodXmin
-	Seen    string    `json:"seen,omitempty"`    // the last snapshot's xmin: the copy has all older row versions from From to Upto
-	From    string    `json:"from,omitempty"`    // "" is all rows
-	Upto    string    `json:"upto,omitempty"`    // the last value of a capped read, "" after a whole one
-	Cursor  string    `json:"cursor,omitempty"`  // the last value of a capped read: the next one goes on behind it
+	Column string `json:"column"`
+	High   string `json:"high"`             // the largest finite value in the copy, PostgreSQL's text
+	Safe   string `json:"safe"`             // all rows below were visible when the copy was last read
+	Method Method `json:"method"`           //
+	Xmin   string `json:"xmin,omitempty"`   // of the last snapshot, for MethodXmin
+	Cursor string `json:"cursor,omitempty"` // the last value of a capped read: the next one goes on behind it
+	// Seen is the xmin of the last snapshot, or after capped reads of the first one's: once the last is done, the copy has all
+	// older row versions from From on; "" is all rows.
+	Seen    string    `json:"seen,omitempty"`
+	From    string    `json:"from,omitempty"`
 	Pending []Pending `json:"pending,omitempty"` // bounds not yet proven
 }
 

@@ -1,12 +1,16 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/test/harness"
 )
 
@@ -181,8 +185,8 @@ func TestDefinitionChanges(t *testing.T) {
 			{"table: public.t, key: [id], incremental_column: at, columns: {id: ident, at: moment}", "SELECT id AS ident, at AS moment FROM t", "ident", "incremental"},
 			{"table: public.t, key: [id], incremental_column: id, columns: {id: ident, at: moment}", "SELECT id AS ident, at AS moment FROM t", "ident", "full"},
 			{"table: public.t, key: [id, at], incremental_column: id, columns: {id: ident, at: moment}", "SELECT id AS ident, at AS moment FROM t", "ident", "full"},
-			{"table: public.t, key: [id], incremental_column: at, types: {amount: VARCHAR}", "SELECT id, name, amount::text, n, at, note, kind FROM t", "id", "full"},
-			{"table: public.t, key: [id], incremental_column: at, types: {amount: VARCHAR}, lookback: 1h, query_timeout: 30", "SELECT id, name, amount::text, n, at, note, kind FROM t", "id", "incremental"},
+			{"table: public.t, key: [id], incremental_column: at, types: {amount: VARCHAR}", "SELECT id, name, amount::text, n, at, note, kind, p FROM t", "id", "full"},
+			{"table: public.t, key: [id], incremental_column: at, types: {amount: VARCHAR}, lookback: 1h, query_timeout: 30", "SELECT id, name, amount::text, n, at, note, kind, p FROM t", "id", "incremental"},
 			{"table: public.t, key: [id]", "SELECT * FROM t", "id", "full"},
 		} {
 			p.Write(p.Head(url) + "datasets:\n  d: {source: pg, " + c.dataset + "}\n")
@@ -199,5 +203,61 @@ func TestDefinitionChanges(t *testing.T) {
 		p.Write(p.Head(url) + "datasets:\n  d: {source: pg, queries: {q: {sql: SELECT id FROM t}}, view: SELECT id + 2 AS id FROM d_q}\n")
 		p.OK("sync")
 		harness.Compare(t, url, "SELECT id + 2 AS id FROM t", f, "d", "id")
+	})
+}
+
+// The file follows another database under the same name of a dataset: a clone, whose tables and row versions look the same.
+func TestAnotherServer(t *testing.T) {
+	newest(t, func(t *testing.T, url string) {
+		harness.PG(t, url, `CREATE TABLE t (id int PRIMARY KEY, v text, at timestamptz NOT NULL DEFAULT now()); INSERT INTO t SELECT g, 'one' FROM generate_series(1, 20) g`)
+		p := manual(t, url, "datasets:\n  d: {source: pg, table: public.t, key: [id], incremental_column: at}\n")
+		p.OK("sync")
+		config, err := pgx.ParseConfig(url)
+		require.NoError(t, err)
+		clone := config.Database + "_clone"
+		admin := strings.Replace(url, "/"+config.Database, "/postgres", 1)
+		harness.PG(t, admin, "CREATE DATABASE "+clone+" TEMPLATE "+config.Database)
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if c, err := pgx.Connect(ctx, admin); err == nil {
+				_, _ = c.Exec(ctx, "DROP DATABASE "+clone+" WITH (FORCE)")
+				_ = c.Close(ctx)
+			}
+		})
+		other := strings.Replace(url, "/"+config.Database, "/"+clone, 1)
+		harness.PG(t, other, `UPDATE t SET v = 'two'`)
+		p.Write(p.Head(other) + "datasets:\n  d: {source: pg, table: public.t, key: [id], incremental_column: at}\n")
+		var run harness.Run
+		decode(t, p.OK("sync", "--json"), &run)
+		contains(t, run.Reason, "another server or database")
+		harness.Compare(t, other, "SELECT * FROM t", harness.File(p.DB), "d", "id")
+		decode(t, p.OK("sync", "--json"), &run)
+		require.Equal(t, "incremental", run.Kind, run.Reason)
+	})
+}
+
+// A key whose equal values have several texts would be several rows.
+func TestLooseKeys(t *testing.T) {
+	newest(t, func(t *testing.T, url string) {
+		harness.PG(t, url, `CREATE TABLE t (k numeric PRIMARY KEY, v text, at timestamptz NOT NULL DEFAULT now()); INSERT INTO t VALUES (1.0, 'a')`,
+			`CREATE TABLE j (k jsonb PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); INSERT INTO j VALUES ('1.0')`)
+		p := manual(t, url, `
+datasets:
+  t: {source: pg, table: public.t, key: [k], incremental_column: at}
+  j: {source: pg, table: public.j, key: [k], incremental_column: at}
+`)
+		for _, d := range []string{"t", "j"} {
+			r := p.Code(fault.ExitConfig, "sync", d)
+			contains(t, r.Stderr, `key column "k"`, "several texts", "hint: give it a type")
+		}
+		p.Write(p.Head(url) + `
+datasets:
+  t: {source: pg, table: public.t, key: [k], incremental_column: at, types: {k: "DECIMAL(20,4)"}}
+`)
+		p.OK("sync")
+		harness.PG(t, url, `UPDATE t SET k = 1.00, v = 'b', at = now()`)
+		p.OK("sync")
+		require.Equal(t, "1", harness.File(p.DB).One(t, "SELECT count(*) FROM t"))
 	})
 }

@@ -339,6 +339,15 @@ func TestCap(t *testing.T) {
 			s.Sync(d)
 			require.True(t, s.Status(d).Truncated, d)
 		}
+		// It holds the bound back, and not the reads.
+		for range 12 {
+			for _, d := range []string{"by_id", "by_time", "by_time_nokey"} {
+				s.Sync(d)
+			}
+		}
+		for _, d := range []string{"by_id", "by_time", "by_time_nokey"} {
+			require.Equal(t, "900", s.One("SELECT count(*) FROM "+d+" WHERE tied = 6"), d)
+		}
 		_, err = open.Exec(t.Context(), `COMMIT`)
 		require.NoError(t, err)
 		follow("by_id", "by_id", 320)

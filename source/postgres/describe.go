@@ -250,7 +250,7 @@ const (
 				AND pg_get_expr(d.adbin, d.adrelid) ~ '^nextval\(''[^'']+''::regclass\)(::(bigint|integer|smallint))?$') p ON true
 		LEFT JOIN pg_sequence s ON s.seqrelid = p.objid AND s.seqincrement > 0 AND s.seqcache = 1 AND NOT s.seqcycle`
 	// A row that is routed to a partition draws its numbers under the lock of the table that the statement names.
-	ancestorQuery = `SELECT relid FROM pg_partition_ancestors($1::oid) WHERE relid <> $1::oid`
+	ancestorQuery = `SELECT relid::oid FROM pg_partition_ancestors($1::oid) WHERE relid <> $1::oid`
 	treeQuery     = `WITH RECURSIVE tree(oid, depth) AS (SELECT $1::oid, 0
 			UNION ALL SELECT i.inhrelid, tree.depth + 1 FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending)
 		SELECT c.oid, n.nspname, c.relname, c.relkind, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END,

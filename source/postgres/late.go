@@ -215,9 +215,6 @@ func (l *late) reach() (source.Range, error) {
 		}
 	}
 	r.Seen = &source.Seen{Xmin: l.prev.Seen, High: l.prev.High}
-	if l.prev.Upto != "" {
-		r.Seen.High, r.Seen.Capped = l.prev.Upto, true
-	}
 	return r, nil
 }
 
@@ -262,7 +259,7 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 		} else if err = l.bound(&w, last); err != nil {
 			return w, err
 		}
-		if last != "" && l.method != source.MethodXmin && !l.tells() {
+		if last != "" && l.method != source.MethodXmin {
 			w.Cursor = last
 		}
 		if err == nil && last != "" && w.Safe != "" {
@@ -275,8 +272,12 @@ func (l *late) next(_ context.Context, high, last string) (source.Watermark, err
 	}
 	switch {
 	case l.method != source.MethodXmin:
-		if l.tells() && (l.prev == nil || l.prev.Cursor == "") {
-			w.Seen, w.From, w.Upto = l.n.xmin, l.reads.Low, last
+		switch {
+		case !l.tells():
+		case l.prev != nil && l.prev.Cursor != "":
+			w.Seen, w.From = l.prev.Seen, l.prev.From
+		default:
+			w.Seen, w.From = l.n.xmin, l.reads.Low
 		}
 	case last != "" && l.prev != nil:
 		w.Xmin = l.prev.Xmin

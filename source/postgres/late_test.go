@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -363,6 +364,43 @@ func TestLateSequence(t *testing.T) {
 }
 
 // A number given by hand far ahead of the sequence does not hide those that are drawn afterwards.
+// A number is drawn for a partition under the lock of the table that the statement names.
+func TestLateSequenceOfAPartition(t *testing.T) {
+	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
+		url := s.DB(t)
+		c, writer := connect(t, url), connect(t, url)
+		exec(t, c, `CREATE TABLE p (id bigserial, v int) PARTITION BY RANGE (v); CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (0) TO (100);
+			CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN PERFORM pg_advisory_lock(n); PERFORM pg_advisory_unlock(n); RETURN n; END $$;
+			INSERT INTO p (v) VALUES (1), (2)`)
+		k := newKeyed(t, openSource(t, Config{URL: url}), source.Query{Table: "p0", IncrementalColumn: "id"})
+		k.sync()
+		if k.late.Method != source.MethodSequence {
+			t.Fatal(k.late.Method)
+		}
+		exec(t, c, "SELECT pg_advisory_lock(6)")
+		done := make(chan error, 1)
+		go func() { // draws its number, and waits before the row goes to its partition
+			_, err := writer.Exec(context.Background(), "INSERT INTO p (v) VALUES (slow(6))")
+			done <- err
+		}()
+		for waiting := 0; waiting == 0; {
+			if err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exec(t, c, "INSERT INTO p (v) VALUES (4), (5)")
+		for range 3 {
+			k.sync()
+		}
+		exec(t, c, "SELECT pg_advisory_unlock(6)")
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		k.sync()
+		k.same(c, "SELECT id FROM p0")
+	})
+}
+
 func TestLateSequenceNumberByHand(t *testing.T) {
 	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
 		url := s.DB(t)

@@ -177,7 +177,7 @@ func (n *Snapshot) parts(ctx context.Context, d *source.Description, r source.Ra
 	if err != nil {
 		return nil, err
 	}
-	if r.Seen != nil && !r.Seen.Capped && r.Seen.Xmin == n.xmax || r.Low == "" && r.Xmin != "" && r.Xmin == n.xmax {
+	if r.Seen != nil && r.Seen.Xmin == n.xmax || r.Low == "" && r.Xmin != "" && r.Xmin == n.xmax {
 		return nil, nil // no transaction has ended anywhere in the server since
 	}
 	whole := part{query: p.query(p.from, cond), weight: d.RowsGuess}
