@@ -133,8 +133,8 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
-// environment is the test's own without what would change a command's behaviour, then env.
-func environment(env []string) []string {
+// Environment is the test's own without what would change a command's behaviour, then env.
+func Environment(env []string) []string {
 	var out []string
 	for _, e := range os.Environ() {
 		if name, _, _ := strings.Cut(e, "="); !strings.HasPrefix(name, "PINTAIL_") && !strings.HasPrefix(name, "PG") {
@@ -155,7 +155,7 @@ func (p *Project) StartInput(stdin string, args ...string) *Process {
 	p.t.Helper()
 	cmd := exec.Command(Binary(p.t), args...)
 	cmd.Dir = p.Dir
-	cmd.Env = environment(p.Env)
+	cmd.Env = Environment(p.Env)
 	cmd.Stdin = strings.NewReader(stdin)
 	pr := &Process{Args: args, cmd: cmd, out: &Buffer{}, errOut: &Buffer{}, started: time.Now()}
 	cmd.Stdout, cmd.Stderr = pr.out, pr.errOut
@@ -281,7 +281,7 @@ func (p *Project) StartTerminal(args ...string) *Process {
 		p.t.Fatal(err)
 	}
 	cmd := exec.Command(Binary(p.t), args...)
-	cmd.Dir, cmd.Env = p.Dir, append(environment(p.Env), "TERM=xterm")
+	cmd.Dir, cmd.Env = p.Dir, append(Environment(p.Env), "TERM=xterm")
 	pr := &Process{Args: args, cmd: cmd, out: &Buffer{}, errOut: &Buffer{}, started: time.Now()}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, pr.out, slave
 	pr.terminal = master
