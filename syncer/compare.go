@@ -193,6 +193,7 @@ func (m *summer) row(ch *change.Chunk, r int) (bucket int, hash xxh3.Uint128) {
 	for i := range c.types {
 		m.at = append(m.at, len(m.tuple))
 		m.tuple = types.AppendField(m.tuple, &c.types[i], &ch.Vectors[i], r)
+		unsignZeros(m.tuple[m.at[i]:], &c.types[i])
 	}
 	m.at = append(m.at, len(m.tuple))
 	hash = xxh3.Hash128(m.tuple)
@@ -206,6 +207,39 @@ func (m *summer) row(ch *change.Chunk, r int) (bucket int, hash xxh3.Uint128) {
 		return 1 + sort.Search(len(c.bounds), func(i int) bool { return bytes.Compare(c.bounds[i].order, m.order) > 0 }), hash
 	}
 	return int(xxh3.Hash(m.keyBytes()) % hashBuckets), hash
+}
+
+// unsignZeros makes 0.0 of -0.0 in a field: DuckDB's compression takes the two for one value, and may give back the other.
+func unsignZeros(field []byte, t *types.Type) {
+	size := 0
+	switch t.Kind {
+	case types.Float32:
+		size = 4
+	case types.Float64:
+		size = 8
+	case types.List:
+		if k := t.Elem.Kind; k == types.Float32 || k == types.Float64 {
+			const header = 4 + 20 // the field's length, then dimensions, NULLs, type, length and lower bound
+			for at := header; at < len(field); {
+				n := 4
+				if length := int32(binary.BigEndian.Uint32(field[at:])); length > 0 {
+					n += int(length)
+				}
+				unsignZeros(field[at:at+n], t.Elem)
+				at += n
+			}
+		}
+		return
+	}
+	if size == 0 || len(field) != 4+size || field[4] != 0x80 {
+		return
+	}
+	for _, b := range field[5:] {
+		if b != 0 {
+			return
+		}
+	}
+	field[4] = 0
 }
 
 // keyBytes are the key's fields of the row last summed.
