@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -55,14 +56,19 @@ func (s *Syncer) retry(ctx context.Context, d *config.Dataset, a *active, try fu
 	return err
 }
 
-// rebuildOnce marks every table of the dataset for a rebuild unless the last rebuild had the same cause.
+// rebuildsMax bounds the rebuilds of a table without a good increment between them, should the causes' texts differ each
+// time.
+const rebuildsMax = 5
+
+// rebuildOnce marks the tables of the dataset for a rebuild, unless there was one for the same cause already.
 func (s *Syncer) rebuildOnce(d *config.Dataset, cause error, rebuild map[string]string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	again := false
 	for _, p := range d.Parts {
-		if rebuild[p.Target] == "" && s.rebuilt[p.Target] != cause.Error() {
-			s.rebuilt[p.Target] = cause.Error()
+		causes := s.rebuilt[p.Target]
+		if rebuild[p.Target] == "" && !slices.Contains(causes, cause.Error()) && len(causes) < rebuildsMax {
+			s.rebuilt[p.Target] = append(causes, cause.Error())
 			rebuild[p.Target] = cause.Error()
 			again = true
 		}

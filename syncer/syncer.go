@@ -76,7 +76,7 @@ type Syncer struct {
 	cfg      *config.Config
 	running  map[string]*active // by dataset
 	paused   map[string]bool
-	rebuilt  map[string]string    // target → the cause of its last automatic rebuild
+	rebuilt  map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
 	verdicts map[string]string    // target → the guarantee sentence of its last run
 	asOf     map[string]time.Time // dataset → the source's clock that its copy holds as of
 	wg       sync.WaitGroup
@@ -94,7 +94,7 @@ type active struct {
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
 	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
-		running: map[string]*active{}, paused: map[string]bool{}, rebuilt: map[string]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
+		running: map[string]*active{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
 	}
