@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -148,7 +149,8 @@ func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]
 
 // checkFile says what the next start drops. A file that is not there yet, or that another process holds, has nothing to say.
 func (a *app) checkFile(ctx context.Context, cfg *config.Config) ([]tableCheck, error) {
-	if _, err := os.Stat(cfg.DuckDB.Path); err != nil || !cfg.DuckDB.Enabled {
+	_, err := os.Stat(cfg.DuckDB.Path)
+	if errors.Is(err, fs.ErrNotExist) || !cfg.DuckDB.Enabled {
 		return nil, nil
 	}
 	log, err := a.logger("error")
