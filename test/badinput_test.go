@@ -76,7 +76,7 @@ func TestBadSource(t *testing.T) {
 				}
 				lock := harness.Conn(t, url)
 				if c.sql == "lock" {
-					_, err := lock.Exec(t.Context(), `BEGIN; ALTER TABLE t ADD more int`)
+					_, err := lock.Exec(t.Context(), `BEGIN; ALTER TABLE t ALTER n SET DEFAULT 5`)
 					require.NoError(t, err)
 				} else if c.sql != "" {
 					harness.PG(t, url, local.Replace(c.sql))
