@@ -70,7 +70,7 @@ everything that begins with ` + "`_pintail`" + `, and the part of the DuckDB fil
 
 A reload says first what it will do. Schedules, timeouts, caps, users and roles change at once and keep every table. A changed query, table, column list, type, key, incremental column or source rebuilds
 the dataset by a full sync, with the present rows readable until the swap. A removed dataset's tables are dropped: with the reload, or, where it was
-removed while nothing ran, with the next ` + "`sync`" + ` or start of ` + "`serve`" + `, which say so; ` + "`check`" + ` tells it beforehand. ` + "`duckdb`" + ` (but for max_sync_rows) and ` + "`server`" + ` need a restart.
+removed while nothing ran, with the next start of ` + "`serve`" + `, which says so; ` + "`check`" + ` and ` + "`sync`" + ` tell it beforehand. ` + "`duckdb`" + ` (but for max_sync_rows) and ` + "`server`" + ` need a restart.
 
 ## Keys
 `

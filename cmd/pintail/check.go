@@ -43,7 +43,7 @@ func (a *app) checkCmd() *cobra.Command {
 		Long: `Prove the configuration against the live source: every query is prepared, its columns and their DuckDB types listed,
 missing columns and privileges named, rows estimated, and it is said what keeps late commits from being lost. Nothing is
 copied and nothing written. Exit code 3 says that something has to be mended first. It is also said which tables the next
-sync or start of the server drops, because no dataset makes them any more, unless a server holds the file: then
+start of the server drops, because no dataset makes them any more, unless a server holds the file: then
 pintail reload --dry-run tells what a reload would do.
 
 ` + exitHelp,
@@ -170,7 +170,7 @@ func (a *app) checkFile(ctx context.Context, cfg *config.Config) ([]tableCheck, 
 	}
 	var found []tableCheck
 	for _, l := range left {
-		found = append(found, tableCheck{Dataset: l.Dataset, Report: postgres.CheckReport{Warnings: []string{l.String() + ": the next sync or start of the server drops it"}}})
+		found = append(found, tableCheck{Dataset: l.Dataset, Report: postgres.CheckReport{Warnings: []string{l.String() + ": the next start of the server drops it"}}})
 	}
 	return found, nil
 }

@@ -125,8 +125,13 @@ func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJ
 		}
 	}()
 	if in, ok := r.(*instance); ok && kind == syncer.KindIncremental {
-		if err := in.dropLeftovers(ctx, func(what string) { fmt.Fprintf(a.errOut, "pintail: %s\n", what) }); err != nil {
+		// Dropping is the server's: a command may have been given another configuration by mistake.
+		left, err := in.syncer.Leftovers(ctx)
+		if err != nil {
 			return err
+		}
+		for _, l := range left {
+			fmt.Fprintf(a.errOut, "pintail: %s: the next start of serve drops it\n", l)
 		}
 	}
 	var first error
