@@ -114,9 +114,12 @@ func (c *comparison) run(ctx context.Context) (*TableVerdict, error) {
 		return nil, fault.New(fault.Internal, "report this with the dataset's configuration; until then set sync_workers: 1",
 			"table %s: reading it in parts gave %d rows, and the source counts %d", c.part.cfg.Target, got, count)
 	}
-	t := &TableVerdict{Table: c.part.cfg.Target, SourceRows: c.source.rows(), CopyRows: c.copy.rows(), Ranges: len(c.source)}
+	t := &TableVerdict{Table: c.part.cfg.Target, SourceRows: c.source.rows(), CopyRows: c.copy.rows()}
 	var differ []int
 	for i := range c.source {
+		if c.source[i].rows+c.copy[i].rows > 0 {
+			t.Ranges++
+		}
 		if c.source[i] != c.copy[i] {
 			differ = append(differ, i)
 		}

@@ -50,8 +50,12 @@ func (t *TableVerdict) String() string {
 	if t.equal() {
 		return fmt.Sprintf("%s: equal, %s in %s", t.Table, plural(t.CopyRows, "row"), plural(t.Ranges, "range"))
 	}
-	return fmt.Sprintf("%s: %d missing, %d extra, %d changed, %d doubled (source %s, copy %s, %d of %s differ)",
-		t.Table, t.Missing, t.Extra, t.Changed, t.Doubled, plural(t.SourceRows, "row"), plural(t.CopyRows, "row"), t.DifferingRanges, plural(t.Ranges, "range"))
+	atLeast := ""
+	if t.Partial {
+		atLeast = "at least " // there are too many to tell them all apart
+	}
+	return fmt.Sprintf("%s: %s%d missing, %d extra, %d changed, %d doubled (source %s, copy %s, %d of %s differ)",
+		t.Table, atLeast, t.Missing, t.Extra, t.Changed, t.Doubled, plural(t.SourceRows, "row"), plural(t.CopyRows, "row"), t.DifferingRanges, plural(t.Ranges, "range"))
 }
 
 // plural is a number with its noun.
