@@ -20,6 +20,9 @@ func (o *Options) config() [][2]string {
 		{"autoload_known_extensions", "false"},
 		{"allow_community_extensions", "false"},
 		{"checkpoint_threshold", "64MiB"},
+		// Both fetch rows by their row ids after finding them, and a checkpoint in between gives the ids anew: a SELECT … ORDER BY …
+		// LIMIT then returns other rows than it has found.
+		{"disabled_optimizers", "late_materialization,top_n_window_elimination"},
 	}
 	if o.MemoryLimit > 0 {
 		c = append(c, [2]string{"memory_limit", strconv.FormatInt(o.MemoryLimit, 10) + "B"})

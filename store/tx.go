@@ -72,6 +72,11 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted 
 				_, _ = se.exec(context.WithoutCancel(ctx), "ROLLBACK")
 			}
 		}()
+		// An UPDATE, even of nothing, keeps checkpoints off until the end: they give row ids anew, by which merges find their
+		// rows. Deletes and inserts do not.
+		if _, err := se.exec(ctx, "UPDATE "+s.state("meta")+" SET value = value WHERE name = ''"); err != nil {
+			return err
+		}
 		if err := fn(tx); err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func TestRefreshFollows(t *testing.T) {
 			}
 		}
 		st := s.Statuses()
-		require.Contains(t, []string{"error", "syncing"}, st["broken_q"].State)
+		require.Contains(t, []string{"error", "syncing"}, st["broken_q"].State, harness.Show(st["broken_q"]), harness.Show(s.Runs("broken")))
 		contains(t, *st["broken_q"].Error, "division by zero")
 		require.NotNil(t, st["broken_q"].NextRun, "it is tried again")
 		require.Contains(t, []string{"ready", "syncing"}, st["b"].State, harness.Show(s.Runs("b")))
