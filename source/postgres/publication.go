@@ -131,7 +131,7 @@ func (s *Source) do(ctx context.Context, sts ...statement) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keep(c)
+	s.keep(c) //nolint:contextcheck // What is kept outlives the call.
 	return rs, nil
 }
 

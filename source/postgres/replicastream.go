@@ -94,7 +94,7 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 		st.tables[t.OID] = &followed{StreamTable: t}
 	}
 	st.ctx, st.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	if st.hijack, st.wire, err = startReplication(st.ctx, c, o); err != nil {
+	if st.hijack, st.wire, err = startReplication(st.ctx, c, o); err != nil { //nolint:contextcheck // The stream outlives the call.
 		st.cancel(nil)
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 	}
 	st.now = <-st.free
 	st.ended.Add(2)
-	go st.receive()
+	go st.receive() //nolint:contextcheck // likewise
 	go st.feedback()
 	return st, nil
 }
