@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"maps"
@@ -49,11 +48,7 @@ func (f *opFeed) Next(context.Context) (change.Reader, error) {
 		return nil, io.EOF
 	}
 	f.began = true
-	ts := make([]types.Type, len(f.cols))
-	for i := range ts {
-		ts[i] = f.cols[i].Type
-	}
-	f.dec = types.NewDecoder(ts)
+	f.dec = types.NewDecoder(typesOf(f.cols))
 	return f, nil
 }
 
@@ -135,52 +130,6 @@ func makeSchema(t testing.TB, s *Store, names ...string) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// compare reads target back and fails unless it is model, by the first keys columns of a row.
-func compare(t testing.TB, s *Store, target string, cols []Column, keys int, model map[string][][]byte) {
-	t.Helper()
-	ts := make([]types.Type, len(cols))
-	for i := range cols {
-		ts[i] = cols[i].Type
-	}
-	sc, err := s.Scan(context.Background(), "SELECT * FROM "+s.table(target), ts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sc.Close()
-	n := 0
-	for {
-		c, err := sc.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c == nil {
-			break
-		}
-		for i := range c.Rows {
-			n++
-			fields := func(upto int) []byte {
-				b := binary.BigEndian.AppendUint16(nil, uint16(upto))
-				for k := range upto {
-					b = types.AppendField(b, &ts[k], &c.Vectors[k], i)
-				}
-				return b
-			}
-			want, ok := model[string(fields(keys))]
-			if !ok {
-				t.Fatalf("%s: a row % x that should not be there", target, fields(len(cols)))
-			}
-			for k := range cols {
-				if got, want := types.AppendField(nil, &ts[k], &c.Vectors[k], i), appendRow(nil, want[k:k+1])[2:]; !bytes.Equal(got, want) {
-					t.Fatalf("%s: column %s of a row is\n% x, want\n% x", target, cols[k].Name, got, want)
-				}
-			}
-		}
-	}
-	if n != len(model) {
-		t.Fatalf("%s has %d rows, want %d", target, n, len(model))
 	}
 }
 

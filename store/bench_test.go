@@ -59,11 +59,7 @@ func (f *benchFeed) Next(context.Context) (change.Reader, error) {
 	if p >= f.parts {
 		return nil, io.EOF
 	}
-	ts := make([]types.Type, len(f.cols))
-	for i := range ts {
-		ts[i] = f.cols[i].Type
-	}
-	return &benchReader{f: f, dec: types.NewDecoder(ts), base: p * benchCycle}, nil
+	return &benchReader{f: f, dec: types.NewDecoder(typesOf(f.cols)), base: p * benchCycle}, nil
 }
 
 type benchReader struct {
@@ -90,6 +86,29 @@ func (r *benchReader) Read(c *change.Chunk) (int, error) {
 
 func (r *benchReader) Close() error { return nil }
 
+const benchRows = 5_000_000
+
+// benchTable opens a store whose table t has benchRows rows of the columns that it returns.
+func benchTable(b *testing.B) (*Store, []Column) {
+	b.Helper()
+	ctx := context.Background()
+	s := openTest(b, Options{Threads: 2})
+	f := newBenchFeed(benchRows)
+	st, err := s.Stage(ctx, "t", f.cols, f, true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.Commit(ctx, func(tx *Tx) error { return tx.Swap("t", st) }); err != nil {
+		b.Fatal(err)
+	}
+	return s, f.cols
+}
+
+// benchRow is a row of benchTable's as the n-th change makes it.
+func benchRow(id, n int64) [][]byte {
+	return [][]byte{i64(id), i32(int32(n)), txt("sent"), txt("p"), nil, i64(0), i64(9e14 + n), {1}, f64(1), txt("a hash that is long enough")}
+}
+
 // peakRSS is the largest resident memory of this process so far, in MiB.
 func peakRSS() string {
 	b, _ := os.ReadFile("/proc/self/status")
@@ -103,14 +122,13 @@ func peakRSS() string {
 
 // BenchmarkStage loads 5 M rows of 10 columns, swaps them in and closes the file: what a full sync costs besides its source.
 func BenchmarkStage(b *testing.B) {
-	const rows = 5_000_000
 	for _, limit := range []int64{0, 1 << 30} {
 		b.Run(fmt.Sprintf("memory=%dMiB", limit>>20), func(b *testing.B) {
 			ctx := context.Background()
 			for b.Loop() {
 				b.StopTimer()
 				path := b.TempDir() + "/bench.duckdb"
-				f := newBenchFeed(rows)
+				f := newBenchFeed(benchRows)
 				b.StartTimer()
 				t0 := time.Now()
 				s, err := Open(ctx, Options{Path: path, MemoryLimit: limit, Threads: 2})
@@ -133,46 +151,36 @@ func BenchmarkStage(b *testing.B) {
 				}
 				b.Logf("open %v, stage %v, swap and checkpoint %v, close %v; %d rows, %d MiB, peak %s", t1.Sub(t0), t2.Sub(t1), t3.Sub(t2), time.Since(t3), st.Rows, size>>20, peakRSS())
 			}
-			b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
 		})
 	}
 }
 
 // BenchmarkMerge brings 10,000 rows into 5 M by key: most of an incremental sync.
 func BenchmarkMerge(b *testing.B) {
-	const rows = 5_000_000
 	ctx := context.Background()
-	s := openTest(b, Options{Threads: 2})
-	full := newBenchFeed(rows)
-	st, err := s.Stage(ctx, "t", full.cols, full, true)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := s.Commit(ctx, func(tx *Tx) error { return tx.Swap("t", st) }); err != nil {
-		b.Fatal(err)
-	}
+	s, cols := benchTable(b)
 	n := int64(0)
 	for name, id := range map[string]func(i int64) int64{
-		"random": func(i int64) int64 { return (i*2654435761 + n*7919) % rows },
-		"recent": func(i int64) int64 { return rows - 10000 + i },
+		"random": func(i int64) int64 { return (i*2654435761 + n*7919) % benchRows },
+		"recent": func(i int64) int64 { return benchRows - 10000 + i },
 		"none":   nil,
 	} {
 		b.Run(name, func(b *testing.B) {
 			var stage, check, merge, maxOf time.Duration
 			for b.Loop() {
 				n++
-				f := newBenchFeed(benchCycle)
-				some := &fakeFeed{cols: f.cols, parts: 1, workers: 1, rows: func(int) int { return 10000 }, row: func(_, i int) [][]byte {
+				some := &fakeFeed{cols: cols, parts: 1, workers: 1, rows: func(int) int { return 10000 }, row: func(_, i int) [][]byte {
 					if id == nil {
 						return nil
 					}
-					return [][]byte{i64(id(int64(i))), i32(int32(n)), txt("sent"), txt("p"), nil, i64(0), i64(9e14 + n), {1}, f64(1), txt("a hash that is long enough")}
+					return benchRow(id(int64(i)), n)
 				}}
 				if id == nil {
 					some.rows = func(int) int { return 0 }
 				}
 				t0 := time.Now()
-				st, err := s.Stage(ctx, "t", f.cols, some, false)
+				st, err := s.Stage(ctx, "t", cols, some, false)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -182,7 +190,7 @@ func BenchmarkMerge(b *testing.B) {
 				}
 				t2 := time.Now()
 				if err := s.Commit(ctx, func(tx *Tx) error {
-					_, _, err := tx.Merge("t", st, []string{"id"}, f.cols)
+					_, _, err := tx.Merge("t", st, []string{"id"}, cols)
 					return err
 				}); err != nil {
 					b.Fatal(err)
@@ -203,18 +211,9 @@ func BenchmarkMerge(b *testing.B) {
 
 // BenchmarkApply brings batches of changes by key into 5 M rows of 10 columns: what a replica does all day.
 func BenchmarkApply(b *testing.B) {
-	const rows = 5_000_000
 	ctx := context.Background()
-	s := openTest(b, Options{Threads: 2})
-	full := newBenchFeed(rows)
-	st, err := s.Stage(ctx, "t", full.cols, full, true)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := s.Commit(ctx, func(tx *Tx) error { return tx.Swap("t", st) }); err != nil {
-		b.Fatal(err)
-	}
-	n, fresh := int64(0), int64(rows)
+	s, cols := benchTable(b)
+	n, fresh := int64(0), int64(benchRows)
 	for _, c := range []struct {
 		name      string
 		op        change.Op
@@ -229,12 +228,12 @@ func BenchmarkApply(b *testing.B) {
 			var stage, apply, discard time.Duration
 			for b.Loop() {
 				n++
-				f := &opFeed{cols: full.cols, unchanged: c.unchanged, rows: c.rows, row: func(i int) opRow {
-					id := (int64(i)*2654435761 + n*7919) % rows
+				f := &opFeed{cols: cols, unchanged: c.unchanged, rows: c.rows, row: func(i int) opRow {
+					id := (int64(i)*2654435761 + n*7919) % benchRows
 					if c.op == change.OpInsert {
 						id = fresh + int64(i)
 					}
-					return opRow{op: c.op, without: c.unchanged, row: [][]byte{i64(id), i32(int32(n)), txt("sent"), txt("p"), nil, i64(0), i64(9e14 + n), {1}, f64(1), txt("a hash that is long enough")}}
+					return opRow{op: c.op, without: c.unchanged, row: benchRow(id, n)}
 				}}
 				if c.op == change.OpInsert {
 					fresh += int64(c.rows)

@@ -8,13 +8,14 @@ import (
 	"testing"
 	"time"
 
+	duck "github.com/duckdb/duckdb-go-bindings"
 	"github.com/google/uuid"
 )
 
 // Checkpoints that give row ids anew run beside readers: what a reader finds and what it gets are the same rows.
 func TestReadersBesideCheckpoints(t *testing.T) {
 	s := openTest(t, Options{Threads: 2})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	var all sync.WaitGroup
 	states := []string{"ready", "error"}
@@ -75,6 +76,50 @@ func TestReadersBesideCheckpoints(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// DuckDB by itself plans these statements as two scans, joined by row id. A reader's session scans once, so no checkpoint comes in between.
+func TestReadersScanOnce(t *testing.T) {
+	ctx := t.Context()
+	s := openTest(t, Options{})
+	reader, err := s.Session(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var db duck.Database
+	if duck.Open(":memory:", &db) == duck.StateError {
+		t.Fatal("DuckDB does not open")
+	}
+	defer duck.Close(&db)
+	plain := &Session{s: s}
+	if duck.Connect(db, &plain.c) == duck.StateError {
+		t.Fatal("DuckDB refused a connection")
+	}
+	defer duck.Disconnect(&plain.c)
+	for _, se := range []*Session{reader, plain} {
+		if _, err := se.exec(ctx, "CREATE TABLE wide AS SELECT range AS x, range % 9 AS g, 'a' || range AS a, 'b' || range AS b, 'c' || range AS c FROM range(10000)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sql := range []string{
+		"SELECT * FROM wide ORDER BY x LIMIT 5",
+		"SELECT * FROM wide LIMIT 5 OFFSET 5000",
+		"SELECT * FROM wide QUALIFY row_number() OVER (PARTITION BY g ORDER BY x) <= 3",
+	} {
+		joins := func(se *Session) (plan string, yes bool) {
+			if err := se.query(ctx, "EXPLAIN "+sql, nil, func(r ownRow) error { plan = r.text(1); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			return plan, strings.Contains(plan, "rowid = rowid")
+		}
+		if plan, yes := joins(reader); yes {
+			t.Errorf("%s: a reader fetches rows by id:\n%s", sql, plan)
+		}
+		if plan, yes := joins(plain); !yes {
+			t.Errorf("%s: DuckDB by itself joins otherwise than this test looks for:\n%s", sql, plan)
+		}
+	}
 }
 
 // Merges find rows by their ids: from the first statement of a commit on no checkpoint gives them anew.

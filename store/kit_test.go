@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -53,6 +54,14 @@ func col(name string, oid uint32, typmod int32) Column {
 	return Column{Name: name, Type: types.Of(oid, typmod, nil)}
 }
 
+func typesOf(cols []Column) []types.Type {
+	ts := make([]types.Type, len(cols))
+	for i := range cols {
+		ts[i] = cols[i].Type
+	}
+	return ts
+}
+
 // OIDs of pg_type.
 const (
 	oidBool, oidBytea, oidInt8, oidInt2, oidInt4, oidText, oidOID, oidXID8, oidJSON, oidJSONB = 16, 17, 20, 21, 23, 25, 26, 5069, 114, 3802
@@ -89,11 +98,7 @@ func (f *fakeFeed) Next(ctx context.Context) (change.Reader, error) {
 	}
 	f.open.Add(1)
 	f.handed.Add(1)
-	ts := make([]types.Type, len(f.cols))
-	for i := range ts {
-		ts[i] = f.cols[i].Type
-	}
-	return &fakeReader{f: f, ctx: ctx, part: p, n: f.rows(p), dec: types.NewDecoder(ts), rnd: rand.New(rand.NewPCG(uint64(p), 1))}, nil
+	return &fakeReader{f: f, ctx: ctx, part: p, n: f.rows(p), dec: types.NewDecoder(typesOf(f.cols)), rnd: rand.New(rand.NewPCG(uint64(p), 1))}, nil
 }
 
 type fakeReader struct {
@@ -186,6 +191,68 @@ func load(t testing.TB, s *Store, target string, f *fakeFeed) {
 	st := mustStage(t, s, target, f, true)
 	if err := s.Commit(context.Background(), func(tx *Tx) error { return tx.Swap(target, st) }); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// scanRows runs sql, whose columns are cols, and hands each row and its chunk to fn. A row is as feeds give it: PostgreSQL's binary format,
+// nil for NULL.
+func scanRows(t testing.TB, s *Store, sql string, cols []Column, fn func(c *change.Chunk, row [][]byte)) {
+	t.Helper()
+	ts := typesOf(cols)
+	sc, err := s.Scan(context.Background(), sql, ts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sc.Close()
+	for {
+		c, err := sc.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c == nil {
+			return
+		}
+		for i := range c.Rows {
+			row := make([][]byte, len(cols))
+			for k := range cols {
+				if f := types.AppendField(nil, &ts[k], &c.Vectors[k], i); binary.BigEndian.Uint32(f) != math.MaxUint32 {
+					row[k] = f[4:]
+				}
+			}
+			fn(c, row)
+		}
+	}
+}
+
+// sameRow reports each column in which a row is not the one that it should be, and whether there was none.
+func sameRow(t testing.TB, what string, cols []Column, got, want [][]byte) bool {
+	t.Helper()
+	same := true
+	for k := range cols {
+		if g, w := appendRow(nil, got[k:k+1])[2:], appendRow(nil, want[k:k+1])[2:]; !bytes.Equal(g, w) {
+			same = false
+			t.Errorf("%s: column %s is\n% x, want\n% x", what, cols[k].Name, g, w)
+		}
+	}
+	return same
+}
+
+// compare reads target back and fails unless it is model, by the first keys columns of a row.
+func compare(t testing.TB, s *Store, target string, cols []Column, keys int, model map[string][][]byte) {
+	t.Helper()
+	n := 0
+	scanRows(t, s, "SELECT * FROM "+s.table(target), cols, func(_ *change.Chunk, row [][]byte) {
+		n++
+		want, ok := model[string(appendRow(nil, row[:keys]))]
+		if !ok {
+			t.Fatalf("%s: a row % x that should not be there", target, appendRow(nil, row))
+		}
+		if !sameRow(t, target, cols, row, want) {
+			t.FailNow()
+		}
+	})
+	if n != len(model) {
+		t.Fatalf("%s has %d rows, want %d", target, n, len(model))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 )
@@ -80,20 +81,14 @@ func TestMergeSeesEveryBit(t *testing.T) {
 		same := c.a
 		ins, upd := merge(t, s, name, []string{"id"}, cols, [][]byte{i64(1), c.b}, [][]byte{i64(2), same})
 		equal(t, name, []int64{ins, upd}, "[0 1]")
-		sc, err := s.Scan(context.Background(), "SELECT v FROM "+s.table(name)+" ORDER BY id", []types.Type{c.col.Type})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, err := sc.Next()
-		if err != nil || ch.Rows != 2 {
-			t.Fatal(err)
+		var got [][]byte
+		scanRows(t, s, "SELECT v FROM "+s.table(name)+" ORDER BY id", []Column{c.col}, func(_ *change.Chunk, row [][]byte) { got = append(got, row[0]) })
+		if len(got) != 2 {
+			t.Fatalf("%s: %d rows", name, len(got))
 		}
 		for i, want := range [][]byte{c.b, c.a} {
-			if got := types.AppendField(nil, &c.col.Type, &ch.Vectors[0], i); !bytes.Equal(got, appendRow(nil, [][]byte{want})[2:]) {
-				t.Errorf("%s: row %d is % x, want % x", name, i, got, want)
-			}
+			sameRow(t, fmt.Sprintf("%s: row %d", name, i), []Column{c.col}, got[i:i+1], [][]byte{want})
 		}
-		sc.Close()
 	}
 	// NaN is NaN.
 	cols := []Column{col("id", oidInt8, -1), col("v", oidFloat8, -1)}
@@ -130,16 +125,11 @@ func TestMergeMatchesColumnsByNameAndHealsDoubles(t *testing.T) {
 
 // TestMergesAgainstAModel merges random rows of every kind, by a composite key with NULLs, and compares with a map.
 func TestMergesAgainstAModel(t *testing.T) {
-	ctx := context.Background()
 	seed := rand.Uint64()
 	t.Log("seed", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	s := openTest(t, Options{})
 	cols := append([]Column{col("k2", oidText, -1)}, kinds()...)
-	ts := make([]types.Type, len(cols))
-	for i := range cols {
-		ts[i] = cols[i].Type
-	}
 	row := func() [][]byte {
 		out := make([][]byte, len(cols))
 		if r.IntN(8) > 0 {
@@ -181,39 +171,7 @@ func TestMergesAgainstAModel(t *testing.T) {
 			ins, upd := merge(t, s, "m", []string{"id", "k2"}, cols, rows...)
 			equal(t, fmt.Sprint("round ", round), []int64{ins, upd}, []int{wantIns, wantUpd})
 		}
-		sc, err := s.Scan(ctx, "SELECT * FROM m", ts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for {
-			c, err := sc.Next()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c == nil {
-				break
-			}
-			for i := range c.Rows {
-				n++
-				b := binary.BigEndian.AppendUint16(nil, 2)
-				for k := range 2 {
-					b = types.AppendField(b, &ts[k], &c.Vectors[k], i)
-				}
-				want := appendRow(nil, model[string(b)])
-				got := binary.BigEndian.AppendUint16(nil, uint16(len(cols)))
-				for k := range cols {
-					got = types.AppendField(got, &ts[k], &c.Vectors[k], i)
-				}
-				if !bytes.Equal(got, want) {
-					t.Fatalf("round %d: a row is\n% x, want\n% x", round, got, want)
-				}
-			}
-		}
-		sc.Close()
-		if n != len(model) {
-			t.Fatalf("round %d: %d rows, want %d", round, n, len(model))
-		}
+		compare(t, s, "m", cols, 2, model)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 )
@@ -175,13 +176,10 @@ func anyFeed(cols []Column, parts, rows, workers int) *fakeFeed {
 }
 
 func TestEveryKindComesBackByteForByte(t *testing.T) {
-	ctx := context.Background()
 	s := openTest(t, Options{})
 	cols := kinds()
 	seen := map[types.Kind]bool{}
-	ts := make([]types.Type, len(cols))
-	for i, c := range cols {
-		ts[i] = c.Type
+	for _, c := range cols {
 		seen[c.Type.Kind] = true
 	}
 	for k := types.Text; k <= types.List; k++ {
@@ -192,50 +190,24 @@ func TestEveryKindComesBackByteForByte(t *testing.T) {
 	for _, forSwap := range []bool{true, false} {
 		f := anyFeed(cols, 7, 3000, 3)
 		st := mustStage(t, s, "all", f, forSwap)
-		sc, err := s.Scan(ctx, "SELECT * FROM "+st.sql, ts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer sc.Close()
 		rows, longest := int64(0), 0
 		have := map[int64]bool{}
-		var got, want []byte
-		for {
-			c, err := sc.Next()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c == nil {
-				break
-			}
+		scanRows(t, s, "SELECT * FROM "+st.sql, cols, func(c *change.Chunk, row [][]byte) {
 			for i := range cols {
-				if ts[i].Kind == types.List {
+				if cols[i].Type.Kind == types.List {
 					longest = max(longest, c.Vectors[i].Len)
 				}
 			}
-			for r := range c.Rows {
-				rows++
-				got = binary.BigEndian.AppendUint16(got[:0], uint16(len(cols)))
-				for i := range cols {
-					got = types.AppendField(got, &ts[i], &c.Vectors[i], r)
-				}
-				id := int64(binary.BigEndian.Uint64(got[6:]))
-				if have[id] {
-					t.Fatalf("row %d twice", id)
-				}
-				have[id] = true
-				fed := f.row(int(id>>32), int(id&math.MaxUint32))
-				if want = appendRow(want[:0], fed); !bytes.Equal(got, want) {
-					for i := range cols {
-						g := types.AppendField(nil, &ts[i], &c.Vectors[i], r)
-						if w := appendRow(nil, fed[i:i+1])[2:]; !bytes.Equal(g, w) {
-							t.Errorf("row %d column %s: % x, fed % x", id, cols[i].Name, g, w)
-						}
-					}
-					t.FailNow()
-				}
+			rows++
+			id := int64(binary.BigEndian.Uint64(row[0]))
+			if have[id] {
+				t.Fatalf("row %d twice", id)
 			}
-		}
+			have[id] = true
+			if !sameRow(t, fmt.Sprint("row ", id), cols, row, f.row(int(id>>32), int(id&math.MaxUint32))) {
+				t.FailNow()
+			}
+		})
 		equal(t, "rows", rows, st.Rows)
 		equal(t, "rows", rows, 7*3000+37*21)
 		if longest <= 2048 {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -276,4 +278,176 @@ func table(name string) source.Query { return source.Query{Table: name} }
 
 func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
+}
+
+// keyed is a copy of a table (id bigint first, then the incremental column), kept by increments as the syncer keeps one.
+type keyed struct {
+	t      *testing.T
+	src    *Source
+	q      source.Query
+	o      source.LateOptions
+	limit  int64
+	rows   map[int64][]byte // id → the incremental column's field
+	mark   *source.Watermark
+	read   int // rows of the last sync
+	late   source.Late
+	capped bool
+}
+
+func newKeyed(t *testing.T, src *Source, q source.Query) *keyed {
+	return &keyed{t: t, src: src, q: q, rows: map[int64][]byte{}, o: source.LateOptions{Keyed: true}}
+}
+
+// sync is one run, the first one full.
+func (k *keyed) sync() {
+	t := k.t
+	t.Helper()
+	n, err := k.src.snapshot(t.Context(), source.SnapshotOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	d, err := n.Describe(t.Context(), k.q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if k.late, err = n.Late(t.Context(), d, k.mark, k.o); err != nil {
+		t.Fatal(err)
+	}
+	r := k.late.Range
+	r.Limit = k.limit
+	rows := readDescribed(t, n, d, r, 2)
+	k.read = len(rows)
+	col := &d.Columns[1]
+	last := ""
+	for _, b := range rows {
+		field := fields(b)[1]
+		k.rows[int64(binary.BigEndian.Uint64(fields(b)[0]))] = field
+		if field != nil {
+			if last, err = greatest(&col.Type, last, fieldText(&col.Type, field)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if k.capped = k.limit > 0 && int64(k.read) >= k.limit; !k.capped {
+		last = ""
+	}
+	high := ""
+	for _, f := range k.rows {
+		if f != nil {
+			if high, err = greatest(&col.Type, high, fieldText(&col.Type, f)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w, err := k.late.Next(t.Context(), high, last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As the store keeps it.
+	b, err := json.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.mark = &source.Watermark{}
+	if err := json.Unmarshal(b, k.mark); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fields(row []byte) [][]byte {
+	out := make([][]byte, binary.BigEndian.Uint16(row))
+	at := 2
+	for i := range out {
+		n := int(int32(binary.BigEndian.Uint32(row[at:])))
+		at += 4
+		if n >= 0 {
+			out[i] = row[at : at+n]
+			at += n
+		}
+	}
+	return out
+}
+
+func fieldText(t *types.Type, f []byte) string {
+	switch t.Kind {
+	case types.Timestamp, types.TimestampTZ:
+		return formatTime(t, int64(binary.BigEndian.Uint64(f)))
+	case types.Int64:
+		return fmt.Sprint(int64(binary.BigEndian.Uint64(f)))
+	case types.Int32:
+		return fmt.Sprint(int32(binary.BigEndian.Uint32(f)))
+	case types.Date:
+		return formatTime(t, int64(int32(binary.BigEndian.Uint32(f))))
+	}
+	return string(f)
+}
+
+func (k *keyed) has(ids ...int64) {
+	k.t.Helper()
+	for _, id := range ids {
+		if _, ok := k.rows[id]; !ok {
+			k.t.Errorf("row %d is lost; watermark %+v", id, *k.mark)
+		}
+	}
+}
+
+func (k *keyed) lacks(ids ...int64) {
+	k.t.Helper()
+	for _, id := range ids {
+		if _, ok := k.rows[id]; ok {
+			k.t.Errorf("row %d is there already: the race did not happen", id)
+		}
+	}
+}
+
+// same says that the copy is what the source has.
+func (k *keyed) same(c *pgx.Conn, query string) {
+	k.t.Helper()
+	rows, err := c.Query(k.t.Context(), query)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.has(ids...)
+	if len(ids) != len(k.rows) {
+		k.t.Errorf("the copy has %d rows, the source %d", len(k.rows), len(ids))
+	}
+}
+
+// role makes a role that may read the test's tables and nothing else, and returns its URL.
+func role(t *testing.T, c *pgx.Conn, url string) string {
+	t.Helper()
+	name := fmt.Sprintf("reader_%d", time.Now().UnixNano())
+	exec(t, c, "CREATE ROLE "+name+" LOGIN PASSWORD 'secret'")
+	t.Cleanup(func() {
+		ctx, cancel := contextFor(5 * time.Second)
+		defer cancel()
+		c.Exec(ctx, "DROP OWNED BY "+name)
+		c.Exec(ctx, "DROP ROLE "+name)
+	})
+	exec(t, c, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+name)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("postgres://%s:secret@%s:%d/%s?sslmode=disable", name, config.Host, config.Port, config.Database)
+}
+
+func safeTime(t *testing.T, w *source.Watermark) int64 {
+	t.Helper()
+	if w.Safe == "" {
+		t.Fatalf("nothing is safe: %+v", *w)
+	}
+	x, err := parseTime(&instant, w.Safe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
 }

@@ -2,193 +2,17 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/internal/pgtest"
 	"github.com/pintaildb/pintail/source"
 )
-
-// keyed is a copy of a table (id bigint first, then the incremental column), kept by increments as the syncer keeps one.
-type keyed struct {
-	t      *testing.T
-	src    *Source
-	q      source.Query
-	o      source.LateOptions
-	limit  int64
-	rows   map[int64][]byte // id → the incremental column's field
-	mark   *source.Watermark
-	read   int // rows of the last sync
-	late   source.Late
-	capped bool
-}
-
-func newKeyed(t *testing.T, src *Source, q source.Query) *keyed {
-	return &keyed{t: t, src: src, q: q, rows: map[int64][]byte{}, o: source.LateOptions{Keyed: true}}
-}
-
-// sync is one run, the first one full.
-func (k *keyed) sync() {
-	t := k.t
-	t.Helper()
-	n, err := k.src.snapshot(t.Context(), source.SnapshotOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	d, err := n.Describe(t.Context(), k.q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Seal(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if k.late, err = n.Late(t.Context(), d, k.mark, k.o); err != nil {
-		t.Fatal(err)
-	}
-	r := k.late.Range
-	r.Limit = k.limit
-	rows := readDescribed(t, n, d, r, 2)
-	k.read = len(rows)
-	col := &d.Columns[1]
-	last := ""
-	for _, b := range rows {
-		field := fields(b)[1]
-		k.rows[int64(binary.BigEndian.Uint64(fields(b)[0]))] = field
-		if field != nil {
-			if last, err = greatest(&col.Type, last, fieldText(&col.Type, field)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if k.capped = k.limit > 0 && int64(k.read) >= k.limit; !k.capped {
-		last = ""
-	}
-	high := ""
-	for _, f := range k.rows {
-		if f != nil {
-			if high, err = greatest(&col.Type, high, fieldText(&col.Type, f)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	w, err := k.late.Next(t.Context(), high, last)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// As the store keeps it.
-	b, err := json.Marshal(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.mark = &source.Watermark{}
-	if err := json.Unmarshal(b, k.mark); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func fields(row []byte) [][]byte {
-	out := make([][]byte, binary.BigEndian.Uint16(row))
-	at := 2
-	for i := range out {
-		n := int(int32(binary.BigEndian.Uint32(row[at:])))
-		at += 4
-		if n >= 0 {
-			out[i] = row[at : at+n]
-			at += n
-		}
-	}
-	return out
-}
-
-func fieldText(t *types.Type, f []byte) string {
-	switch t.Kind {
-	case types.Timestamp, types.TimestampTZ:
-		return formatTime(t, int64(binary.BigEndian.Uint64(f)))
-	case types.Int64:
-		return fmt.Sprint(int64(binary.BigEndian.Uint64(f)))
-	case types.Int32:
-		return fmt.Sprint(int32(binary.BigEndian.Uint32(f)))
-	case types.Date:
-		return formatTime(t, int64(int32(binary.BigEndian.Uint32(f))))
-	}
-	return string(f)
-}
-
-func (k *keyed) has(ids ...int64) {
-	k.t.Helper()
-	for _, id := range ids {
-		if _, ok := k.rows[id]; !ok {
-			k.t.Errorf("row %d is lost; watermark %+v", id, *k.mark)
-		}
-	}
-}
-
-func (k *keyed) lacks(ids ...int64) {
-	k.t.Helper()
-	for _, id := range ids {
-		if _, ok := k.rows[id]; ok {
-			k.t.Errorf("row %d is there already: the race did not happen", id)
-		}
-	}
-}
-
-// same says that the copy is what the source has.
-func (k *keyed) same(c *pgx.Conn, query string) {
-	k.t.Helper()
-	rows, err := c.Query(k.t.Context(), query)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.has(ids...)
-	if len(ids) != len(k.rows) {
-		k.t.Errorf("the copy has %d rows, the source %d", len(k.rows), len(ids))
-	}
-}
-
-// role makes a role that may read the test's tables and nothing else, and returns its URL.
-func role(t *testing.T, c *pgx.Conn, url string) string {
-	t.Helper()
-	name := fmt.Sprintf("reader_%d", time.Now().UnixNano())
-	exec(t, c, "CREATE ROLE "+name+" LOGIN PASSWORD 'secret'")
-	t.Cleanup(func() {
-		ctx, cancel := contextFor(5 * time.Second)
-		defer cancel()
-		c.Exec(ctx, "DROP OWNED BY "+name)
-		c.Exec(ctx, "DROP ROLE "+name)
-	})
-	exec(t, c, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+name)
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("postgres://%s:secret@%s:%d/%s?sslmode=disable", name, config.Host, config.Port, config.Database)
-}
-
-func safeTime(t *testing.T, w *source.Watermark) int64 {
-	t.Helper()
-	if w.Safe == "" {
-		t.Fatalf("nothing is safe: %+v", *w)
-	}
-	x, err := parseTime(&instant, w.Safe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
-}
 
 // A transaction fixes its now(), waits beyond a sync, and inserts then: at the sync it holds no lock and has no id.
 func TestLateServerClock(t *testing.T) {
@@ -363,7 +187,6 @@ func TestLateSequence(t *testing.T) {
 	})
 }
 
-// A number given by hand far ahead of the sequence does not hide those that are drawn afterwards.
 // A number is drawn for a partition under the lock of the table that the statement names.
 func TestLateSequenceOfAPartition(t *testing.T) {
 	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
@@ -401,6 +224,7 @@ func TestLateSequenceOfAPartition(t *testing.T) {
 	})
 }
 
+// A number given by hand far ahead of the sequence does not hide those that are drawn afterwards.
 func TestLateSequenceNumberByHand(t *testing.T) {
 	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
 		url := s.DB(t)
@@ -446,74 +270,6 @@ func TestLateLookback(t *testing.T) {
 		k.has(3002)
 		if !strings.Contains(k.late.Guarantee, "1h0m0s") {
 			t.Error(k.late.Guarantee)
-		}
-	})
-}
-
-// What the last read has brought is not read again, although reads go back further than its end: only new row versions are.
-func TestLateSeen(t *testing.T) {
-	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
-		url := s.DB(t)
-		c, writer := connect(t, url), connect(t, url)
-		for _, tc := range []struct {
-			name, column string
-			method       source.Method
-		}{
-			{"clock", "timestamptz DEFAULT now()", source.MethodXactStart},
-			{"application", "timestamptz", source.MethodLookback},
-			{"text", "text", source.MethodLookback},
-		} {
-			exec(t, c, "DROP TABLE IF EXISTS e CASCADE; CREATE TABLE e (id bigint PRIMARY KEY, at "+tc.column+", n int)")
-			exec(t, c, "INSERT INTO e SELECT i, now() FROM generate_series(1, 1000) i; INSERT INTO e VALUES (2000, NULL)")
-			k := newKeyed(t, openSource(t, Config{URL: url}), source.Query{Table: "e", IncrementalColumn: "at"})
-			reads := func(want int, what string) {
-				t.Helper()
-				k.sync()
-				k.same(c, "SELECT id FROM e")
-				if k.read != want {
-					t.Errorf("%s: %s: %d rows read, want %d", tc.name, what, k.read, want)
-				}
-			}
-			reads(1001, "first")
-			if k.late.Method != tc.method {
-				t.Fatalf("%s: %s", tc.name, k.late.Method)
-			}
-			reads(0, "nothing changed in the server")
-			exec(t, c, "SELECT txid_current()")
-			reads(0, "nothing changed in the table")
-			exec(t, c, "UPDATE e SET n = 1 WHERE id IN (7, 2000)")
-			reads(2, "an update of a row and of one without a value")
-			// A transaction that is under way at a read comes below its largest value.
-			exec(t, writer, "BEGIN; INSERT INTO e VALUES (3000, now())")
-			exec(t, c, "INSERT INTO e VALUES (3001, now() + interval '10 ms')")
-			k.sync()
-			k.has(3001)
-			k.lacks(3000)
-			exec(t, writer, "COMMIT")
-			if tc.name == "text" { // has no lookback
-				k.sync()
-				k.lacks(3000)
-				k.mark.Safe = ""
-				exec(t, c, "SELECT txid_current()")
-				k.sync()
-				k.has(3000)
-				continue
-			}
-			k.sync()
-			k.same(c, "SELECT id FROM e")
-			// An id from the future is another server's, or this one's before it was set back.
-			k.mark.Seen = "999999999999"
-			k.sync()
-			if k.late.Range.Seen != nil || k.read < 1000 {
-				t.Errorf("%s: after the server was set back: %d rows read", tc.name, k.read)
-			}
-			reads(0, "afterwards")
-			exec(t, c, "ALTER TABLE e RENAME TO old; CREATE TABLE e (LIKE old) PARTITION BY RANGE (id); ALTER TABLE e ATTACH PARTITION old DEFAULT")
-			k.sync()
-			if k.sync(); k.late.Range.Seen != nil {
-				t.Errorf("%s: a partition may come with rows that it had before: %+v", tc.name, k.late.Range)
-			}
-			exec(t, c, "DROP TABLE e")
 		}
 	})
 }
@@ -581,47 +337,6 @@ func TestLateXmin(t *testing.T) {
 }
 
 var int8Type = types.Of(20, -1, nil)
-
-// A capped read goes on where it stopped, loses nothing to equal values or NULLs, and ends.
-func TestLateCapped(t *testing.T) {
-	pgtest.Each(t, func(t *testing.T, s *pgtest.Server) {
-		url := s.DB(t)
-		c := connect(t, url)
-		exec(t, c, `CREATE TABLE clock (id bigint PRIMARY KEY, at timestamptz DEFAULT now());
-			CREATE TABLE app (id bigint PRIMARY KEY, at timestamptz);
-			CREATE TABLE seq (id bigserial PRIMARY KEY, k bigint);
-			CREATE TABLE vers (id bigint PRIMARY KEY, at timestamptz)`)
-		rows := "SELECT i, '2020-01-01'::timestamptz + (i / 40) * interval '1 second' FROM generate_series(1, 1000) i"
-		exec(t, c, "INSERT INTO clock "+rows+"; INSERT INTO app "+rows+"; INSERT INTO vers "+rows)
-		exec(t, c, "INSERT INTO seq (k) SELECT i FROM generate_series(1, 1000) i")
-		for _, name := range []string{"clock", "app", "vers"} {
-			exec(t, c, "INSERT INTO "+name+" VALUES (2000, NULL), (2001, NULL)")
-		}
-		for _, tc := range []struct {
-			q    source.Query
-			mode string
-		}{
-			{source.Query{Table: "clock", IncrementalColumn: "at"}, ""},
-			{source.Query{Table: "app", IncrementalColumn: "at"}, ""},
-			{source.Query{SQL: "SELECT id, id AS n FROM seq", IncrementalColumn: "n"}, ""},
-			{source.Query{Table: "vers", IncrementalColumn: "at"}, "xmin"},
-		} {
-			k := newKeyed(t, openSource(t, Config{URL: url}), tc.q)
-			k.limit, k.o.Mode = 30, tc.mode // fewer than there are of one value
-			name := tc.q.Table
-			if name == "" {
-				name = "seq"
-			}
-			runs := 0
-			for k.sync(); k.capped; k.sync() {
-				if runs++; runs > 200 {
-					t.Fatalf("%s: no end after %d runs: %+v", name, runs, *k.mark)
-				}
-			}
-			k.same(c, "SELECT id FROM "+name)
-		}
-	})
-}
 
 // A role that may not look at running transactions syncs all the same, by lookback.
 func TestLateBlind(t *testing.T) {
