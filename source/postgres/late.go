@@ -233,8 +233,12 @@ func (p *plan) versioned() bool {
 	return (r.kind == "r" || r.kind == "m") && r.heap && r.readable
 }
 
-// recent says whether 32-bit ids can still be compared with that of an earlier snapshot of this server.
+// recent says whether 32-bit ids can still be compared with that of an earlier snapshot of this server. Another server's ids
+// say nothing: which one it is has to be known.
 func (n *Snapshot) recent(xmin string) bool {
+	if n.places[source.FactServer] == "" {
+		return false
+	}
 	then, err1 := strconv.ParseUint(xmin, 10, 64)
 	now, err2 := strconv.ParseUint(n.xmin, 10, 64)
 	return err1 == nil && err2 == nil && then <= now && now-then < xidHorizon/2
