@@ -98,6 +98,7 @@ type StreamOptions struct {
 	From              change.LSN // transactions that ended before are not sent
 	Tables            []StreamTable
 	Batch             BatchLimits
+	Text              bool // values come in their text form even where all types have a binary one
 }
 
 // StreamTable is a table of the stream, as it was copied.

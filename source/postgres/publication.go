@@ -84,7 +84,7 @@ func glob(pattern, s string) bool {
 func idents(list string) []string {
 	var names []string
 	for list != "" {
-		name, rest, _ := cutIdent(list)
+		name, rest := cutIdent(list)
 		names = append(names, name)
 		list = strings.TrimPrefix(rest, ",")
 	}
@@ -92,13 +92,13 @@ func idents(list string) []string {
 }
 
 // cutIdent cuts the first of quote_ident's names.
-func cutIdent(s string) (name, rest string, ok bool) {
+func cutIdent(s string) (name, rest string) {
 	if s[0] != '"' {
 		n := strings.IndexByte(s, ',')
 		if n < 0 {
 			n = len(s)
 		}
-		return s[:n], s[n:], true
+		return s[:n], s[n:]
 	}
 	for i := 1; i < len(s); i++ {
 		if s[i] != '"' {
@@ -108,9 +108,9 @@ func cutIdent(s string) (name, rest string, ok bool) {
 			i++
 			continue
 		}
-		return strings.ReplaceAll(s[1:i], `""`, `"`), s[i+1:], true
+		return strings.ReplaceAll(s[1:i], `""`, `"`), s[i+1:]
 	}
-	return s[1:], "", false
+	return s[1:], ""
 }
 
 // do runs statements, each by itself, on a connection of the pool.

@@ -151,12 +151,8 @@ var (
 // open begins the stream where the mirror stands.
 func (m *mirror) open(binary bool, limits source.BatchLimits) {
 	m.t.Helper()
-	defer func(was func([]source.StreamTable) bool) { streamsBinary = was }(streamsBinary)
-	if !binary {
-		streamsBinary = func([]source.StreamTable) bool { return false }
-	}
 	var err error
-	if m.stream, err = m.src.Stream(m.t.Context(), source.StreamOptions{Slot: m.slot, Publication: m.slot, From: m.at, Tables: m.tables, Batch: limits}); err != nil {
+	if m.stream, err = m.src.Stream(m.t.Context(), source.StreamOptions{Slot: m.slot, Publication: m.slot, From: m.at, Tables: m.tables, Batch: limits, Text: !binary}); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -24,7 +23,6 @@ import (
 // one is applied, another one tells the server how far it came.
 type changeStream struct {
 	src    *Source
-	log    *slog.Logger
 	opt    source.StreamOptions
 	server source.Server
 	ctx    context.Context
@@ -84,7 +82,7 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 	if err != nil {
 		return nil, err
 	}
-	st := &changeStream{src: s, log: s.log.With("slot", o.Slot), opt: o, tables: map[uint32]*followed{}, acked: o.From,
+	st := &changeStream{src: s, opt: o, tables: map[uint32]*followed{}, acked: o.From,
 		answer: make(chan struct{}, 1), want: make(chan struct{}, 1), out: make(chan *gathered, 1), free: make(chan *gathered, 2), over: make(chan struct{})}
 	if st.server, err = identify(ctx, c); err != nil {
 		hangUp(ctx, c)
@@ -93,11 +91,11 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 	for _, t := range o.Tables {
 		st.tables[t.OID] = &followed{StreamTable: t}
 	}
-	st.ctx, st.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	if st.hijack, st.wire, err = startReplication(st.ctx, c, o); err != nil { //nolint:contextcheck // The stream outlives the call.
-		st.cancel(nil)
+	if st.hijack, st.wire, err = startReplication(ctx, c, o); err != nil {
 		return nil, err
 	}
+	st.ctx, st.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	st.wire.ctx = st.ctx
 	st.received.Store(uint64(o.From))
 	st.durable.Store(uint64(o.From))
 	for range cap(st.free) {

@@ -138,7 +138,7 @@ const feedbackEvery = time.Second
 // startReplication begins the stream from a place on; it ends with the connection.
 func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOptions) (*pgconn.HijackedConn, *wire, error) {
 	plugin := []string{"proto_version '1'", "publication_names " + literal(ident(o.Publication)), "messages 'true'"}
-	if streamsBinary(o.Tables) {
+	if !o.Text && streamsBinary(o.Tables) {
 		plugin = append(plugin, "binary 'true'")
 	}
 	h, err := c.Hijack()
@@ -152,9 +152,11 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 		_ = h.Conn.Close()
 		return nil, nil, err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = h.Conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	sql := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (%s)", ident(o.Slot), o.From, strings.Join(plugin, ", "))
-	s := stream{hijack: h}
-	if err := s.send(sql); err != nil {
+	first := stream{hijack: h}
+	if err := first.send(sql); err != nil {
 		return fail(err)
 	}
 	for {
@@ -163,6 +165,9 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 		case err != nil:
 			return fail(err)
 		case kind == 'W':
+			if !stop() {
+				return fail(context.Cause(ctx))
+			}
 			return h, w, nil
 		case kind == 'E':
 			return fail(serverSays(body))
@@ -172,8 +177,8 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 	}
 }
 
-// streamsBinary says whether all values that may come can be decoded from their binary form. It is a variable for tests of the other form.
-var streamsBinary = func(tables []source.StreamTable) bool {
+// streamsBinary says whether all values that may come can be decoded from their binary form.
+func streamsBinary(tables []source.StreamTable) bool {
 	for _, t := range tables {
 		for i := range t.Desc.Columns {
 			if !t.Desc.Columns[i].Type.StreamsBinary() {
