@@ -432,9 +432,11 @@ func (s *Syncer) settle(ctx context.Context, snap source.Snapshot, p *part) erro
 	if err != nil {
 		return err
 	}
-	if values, err := s.valuesOf(ctx, p); err != nil {
+	values, err := s.valuesOf(ctx, p)
+	if err != nil {
 		return err
-	} else if p.limit > 0 && values >= p.limit {
+	}
+	if p.limit > 0 && values >= p.limit {
 		// Infinity comes last: a capped read that has it has all.
 		all, err := s.store.HasInfinity(ctx, p.staged, p.inc)
 		if err != nil {
