@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"slices"
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
@@ -49,21 +50,28 @@ func (a *arena) reset() {
 	a.used, a.size = 0, 0
 }
 
-// entry is what remains of a batch's changes of one key.
+// entry is what remains of a batch's changes of one key; with versions, of one transaction's.
 type entry struct {
-	key  []byte    // the key's fields as they lie in a tuple
-	row  tupleData // the last image; nil after a delete
-	hash uint64
-	base bool // the copy may have a row of this key
+	key   []byte    // the key's fields as they lie in a tuple
+	row   tupleData // the last image; nil after a delete. Without a key the fields of key are the row
+	hash  uint64
+	tx    uint32 // the last transaction that changed it: its place in gathered.stamps
+	count int32  // without a key: by how much the number of such rows changes
+	base  bool   // the copy may have a row of this key
 
 	partial bool // row lacks values that were not sent
+	dead    bool // row was deleted after that; only where deletes are soft
 }
 
 // tableChanges gathers what a batch does to one table, one entry a key. A key is told by its bytes: PostgreSQL sends the
 // old key whenever an update changes a bit of it.
 type tableChanges struct {
 	columns  int   // of the stream's tuples
-	keys     []int // the key's columns
+	keys     []int // the key's columns; without a key all that are copied
+	keyless  bool
+	keep     change.Keep
+	tx       uint32 // the transaction that changes come of
+	cleared  uint32 // that truncated first
 	memory   *arena
 	seed     maphash.Seed
 	entries  []entry
@@ -79,6 +87,9 @@ type tableChanges struct {
 func (t *tableChanges) apply(r *rowMessage) error {
 	if (r.new != nil && r.new.columns() != t.columns) || (r.old != nil && r.old.columns() != t.columns) {
 		return fmt.Errorf("%w: a row of another number of columns than its relation", errProtocol)
+	}
+	if t.keyless {
+		return t.applyKeyless(r)
 	}
 	switch r.kind {
 	case 'I':
@@ -96,8 +107,11 @@ func (t *tableChanges) apply(r *rowMessage) error {
 	case 'U':
 		t.updates++
 		row := r.new
-		if r.oldKind == 'O' {
+		switch {
+		case r.oldKind == 'O':
 			row = t.fill(row, r.old)
+		case r.old != nil: // has the key only
+			row = t.fillOf(row, r.old, t.keys)
 		}
 		if err := t.keyOf(row, r.old); err != nil {
 			return err
@@ -128,9 +142,53 @@ func (t *tableChanges) apply(r *rowMessage) error {
 	return nil
 }
 
+// applyKeyless takes one change of a table without a key in. One event means one of the rows that are equal to its old
+// row, so the number of each different row is what counts.
+func (t *tableChanges) applyKeyless(r *rowMessage) error {
+	if r.kind != 'I' && r.oldKind != 'O' {
+		return errIdentity
+	}
+	if r.kind != 'I' {
+		if err := t.keyOf(r.old, nil); err != nil {
+			return err
+		}
+		t.tally(-1)
+	}
+	switch r.kind {
+	case 'I':
+		t.inserts++
+	case 'D':
+		t.removals++
+		return nil
+	case 'U':
+		t.updates++
+	}
+	if err := t.keyOf(r.new, r.old); err != nil {
+		return err
+	}
+	t.tally(1)
+	return nil
+}
+
+// tally changes the number of rows that t.key is the whole of.
+func (t *tableChanges) tally(by int32) {
+	e := t.find()
+	if e == nil || t.older(e) {
+		e = t.add()
+	}
+	e.count, e.tx = e.count+by, t.tx
+}
+
+// giveUp is why a table cannot be followed any further.
+type giveUp string
+
+func (g giveUp) Error() string { return string(g) }
+
 // errMoved is an update that changes the key of a row and does not send its large values again, which then only the copy
 // has, under the old key.
-var errMoved = fmt.Errorf("the key changed of a row whose large values are not sent again")
+const errMoved = giveUp("the key changed of a row whose large values are not sent again")
+
+const errIdentity = giveUp("it has no key, and its replica identity is not FULL any more")
 
 func unsent(t tupleData) bool {
 	at := 2
@@ -180,18 +238,21 @@ func (t tupleData) at(i int) (begin, end int) {
 }
 
 // fill is row with the values that were not sent taken from an earlier image.
-func (t *tableChanges) fill(row, from tupleData) tupleData {
+func (t *tableChanges) fill(row, from tupleData) tupleData { return t.fillOf(row, from, nil) }
+
+// fillOf is fill of some columns; nil is all.
+func (t *tableChanges) fillOf(row, from tupleData, columns []int) tupleData {
 	if !unsent(row) {
 		return row
 	}
 	b := append(t.scratch[:0], row[:2]...)
 	at, other := 2, 2
-	for range row.columns() {
+	for i := range row.columns() {
 		begin, otherBegin := at, other
 		var f field
 		f, at = row.next(at)
 		_, other = from.next(other)
-		if f.kind == 'u' {
+		if f.kind == 'u' && (columns == nil || slices.Contains(columns, i)) {
 			b = append(b, from[otherBegin:other]...)
 		} else {
 			b = append(b, row[begin:at]...)
@@ -232,52 +293,94 @@ func (t *tableChanges) add() *entry {
 	return &t.entries[len(t.entries)-1]
 }
 
+// place has find give entry n. With versions it takes the place of the key's entry of before.
 func (t *tableChanges) place(h uint64, n uint32) {
+	versions := t.versions()
 	i := h
-	for t.slots[i&uint64(len(t.slots)-1)] != 0 {
-		i++
+	for ; ; i++ {
+		there := t.slots[i&uint64(len(t.slots)-1)]
+		if there == 0 {
+			break
+		}
+		if e := &t.entries[there-1]; versions && e.hash == h && bytes.Equal(e.key, t.entries[n-1].key) {
+			break
+		}
 	}
 	t.slots[i&uint64(len(t.slots)-1)] = n
 }
 
+// versions says whether each transaction's changes of a row are kept apart.
+func (t *tableChanges) versions() bool { return t.keep.Deletes == change.DeletesHistory }
+
+// older says whether an entry is another transaction's, to which nothing is added any more.
+func (t *tableChanges) older(e *entry) bool { return e.tx != t.tx && t.versions() }
+
 // put is a row that had not been there, under t.key.
 func (t *tableChanges) put(row tupleData) {
 	e := t.find()
-	if e == nil {
+	if e == nil || t.older(e) {
 		e = t.add()
 	}
-	e.row, e.partial = t.memory.copy(row), false
+	e.row, e.partial, e.dead, e.tx = t.memory.copy(row), false, false, t.tx
 }
 
 // replace is another image of a row that is there.
 func (t *tableChanges) replace(row tupleData) error {
 	e := t.find()
-	if e == nil {
-		e = t.add()
-		e.base = !t.truncate
-	} else if e.row != nil {
+	if e != nil && e.row != nil {
 		row = t.fill(row, e.row)
 	}
-	e.row, e.partial = t.memory.copy(row), unsent(row)
+	switch {
+	case e == nil:
+		e = t.add()
+		e.base = !t.truncate
+	case t.older(e):
+		// What the row before it lacks is in the copy, for this one too.
+		e = t.add()
+		e.base = true
+	}
+	e.row, e.partial, e.tx = t.memory.copy(row), unsent(row), t.tx
 	return nil
 }
 
 func (t *tableChanges) remove() {
 	e := t.find()
-	if e == nil {
+	switch {
+	case e == nil:
 		e = t.add()
 		e.base = !t.truncate
+	case t.older(e):
+		e = t.add()
+		e.base = true
+	}
+	e.tx = t.tx
+	if t.keep.Deletes == change.DeletesSoft && e.row != nil {
+		e.dead = true
+		return
 	}
 	e.row = nil
 }
 
-// clear is a TRUNCATE: what was there before is gone, in the copy too.
+// clear is a TRUNCATE: what was there before is gone, in the copy too. Where the copy keeps what is gone, there must be no
+// entries.
 func (t *tableChanges) clear() {
+	if !t.truncate {
+		t.cleared = t.tx
+	}
 	t.entries, t.truncate = t.entries[:0], true
 	clear(t.slots)
 }
 
+// entriesKept is how many entries' room a table keeps for the next batch.
+const entriesKept = 1 << 14
+
 func (t *tableChanges) reset() {
+	if cap(t.entries) > entriesKept {
+		t.entries, t.slots = nil, nil
+	}
+	if cap(t.scratch) > arenaBytes {
+		t.scratch = nil
+	}
 	t.entries, t.truncate, t.inserts, t.updates, t.removals = t.entries[:0], false, 0, 0, 0
 	clear(t.slots)
 }
@@ -293,6 +396,25 @@ func (e *entry) op() change.Op {
 		return change.OpUpsert
 	}
 	return change.OpInsert
+}
+
+// opOf is likewise, in any table.
+func (t *tableChanges) opOf(e *entry) change.Op {
+	switch {
+	case t.keyless && e.count > 0:
+		return change.OpInsert
+	case t.keyless && e.count < 0:
+		return change.OpDelete
+	case t.keyless:
+		return 0
+	case t.keep.Deletes != change.DeletesSoft:
+		return e.op()
+	case e.row == nil:
+		return change.OpDelete
+	case e.dead:
+		return change.OpBury
+	}
+	return change.OpUpsert
 }
 
 // unchanged marks in seen the columns that an entry's row does not have.

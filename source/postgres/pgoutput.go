@@ -9,7 +9,7 @@ import (
 	"github.com/pintaildb/pintail/change"
 )
 
-// The messages of pgoutput, protocol version 1: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html.
+// The messages of pgoutput, protocol versions 1 and 2: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html.
 // What is parsed points into the message.
 
 // relation is what the stream says of a table before its first row, and again whenever that has changed.
@@ -45,6 +45,21 @@ type rowMessage struct {
 	old, new tupleData
 	oldKind  byte
 }
+
+// streamStartMessage begins a block of changes of a running transaction. first says that it is the first one of this
+// transaction.
+type streamStartMessage struct {
+	xid   uint32
+	first bool
+}
+
+type streamCommitMessage struct {
+	xid    uint32
+	commit commitMessage
+}
+
+// streamAbortMessage ends a subtransaction of a running transaction, or with both ids the same the transaction.
+type streamAbortMessage struct{ xid, sub uint32 }
 
 type truncateMessage struct {
 	relations []uint32
@@ -191,6 +206,27 @@ func parseCommit(b []byte) (commitMessage, error) {
 	m := cutter{b: b}
 	m.byte()
 	return commitMessage{m.lsn(), m.lsn(), m.time()}, m.end('C')
+}
+
+func parseStreamStart(b []byte) (streamStartMessage, error) {
+	m := cutter{b: b}
+	return streamStartMessage{m.uint32(), m.byte() == 1}, m.end('S')
+}
+
+func parseStreamCommit(b []byte) (streamCommitMessage, error) {
+	m := cutter{b: b}
+	xid := m.uint32()
+	c, err := parseCommit(m.b)
+	if m.failed || err != nil {
+		m.failed = true
+	}
+	m.b = nil
+	return streamCommitMessage{xid, c}, m.end('c')
+}
+
+func parseStreamAbort(b []byte) (streamAbortMessage, error) {
+	m := cutter{b: b}
+	return streamAbortMessage{m.uint32(), m.uint32()}, m.end('A')
 }
 
 func parseRow(kind byte, b []byte) (r rowMessage, err error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"testing"
 
 	"github.com/pintaildb/pintail/change"
@@ -37,10 +38,12 @@ func follower() *changeStream {
 	col := func(name string, oid uint32) source.Column {
 		return source.Column{Name: name, Type: types.Of(oid, -1, nil), TypeOID: oid, Typmod: -1}
 	}
-	s := &changeStream{ctx: context.Background(), opt: source.StreamOptions{Batch: source.BatchLimits{Bytes: 1 << 40, Rows: 1 << 40}},
+	s := &changeStream{ctx: context.Background(), parts: limits{math.MaxInt, math.MaxInt}, opt: source.StreamOptions{Batch: source.BatchLimits{Bytes: 1 << 40, Rows: 1 << 40}},
 		tables: map[uint32]*followed{7: {StreamTable: source.StreamTable{OID: 7, Key: []string{"id"},
 			Desc: &source.Description{Columns: []source.Column{col("id", 23), col("note", 25), col("at", 1184)}}}}}}
-	s.now = &gathered{tables: map[uint32]*tableChanges{}, lost: map[uint32]string{}}
+	s.control.init(0)
+	s.spool = &spool{tail: math.MaxInt, memory: math.MaxInt, open: map[uint32]*spooled{}}
+	s.now = newGathered()
 	return s
 }
 
@@ -62,10 +65,17 @@ func FuzzLogical(f *testing.F) {
 	insert, update, del := row("IN", id, "tnote", "n"), row("UN", id, "u", "t2026-01-01 00:00:00+00"), row("DK", id, "n", "n")
 	move := append(row("UK", id, "n", "n"), row("UN", "t2", "u", "n")[5:]...)
 	truncate := []byte{'T', 0, 0, 0, 1, 0, 0, 0, 0, 7}
+	// Transaction 1, of which 2 and 3 are subtransactions, sent while it runs.
+	in := func(b []byte, xid byte) []byte { return append([]byte{b[0], 0, 0, 0, xid}, b[1:]...) }
+	streamStart, streamAbort := []byte{'S', 0, 0, 0, 1, 1}, []byte{'A', 0, 0, 0, 1, 0, 0, 0, 2}
+	streamCommit := append([]byte{'c', 0, 0, 0, 1}, make([]byte, 25)...)
 	for _, seed := range [][][]byte{
 		{begin, relationBytes('d'), insert, update, del, insert, move, commit},
 		{begin, relationBytes('f'), truncate, update, append(row("UO", id, "told", "n"), row("UN", id, "u", "n")[5:]...), commit},
 		{begin, append([]byte{'M', 1}, append(make([]byte, 8), "p\x00\x00\x00\x00\x01x"...)...), {'Y'}, {'O'}, commit, {}},
+		{streamStart, in(relationBytes('d'), 1), in(insert, 1), in(insert, 2), {'E'}, streamAbort, append(streamStart[:5:5], 0), in(update, 1),
+			in(truncate, 1), in(del, 3), {'O'}, {'E'}, streamCommit, begin, insert, commit},
+		{append(streamStart[:5:5], 1), in(relationBytes('d'), 1), in(insert, 1), {'E'}, {'A', 0, 0, 0, 1, 0, 0, 0, 1}, streamCommit},
 	} {
 		var b []byte
 		for _, m := range seed {

@@ -15,8 +15,20 @@ import (
 const replicaTables = `SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relreplident, has_table_privilege(c.oid, 'SELECT'), c.relpersistence <> 'p',
 	(SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
 	(SELECT string_agg(quote_ident(a.attname), ',' ORDER BY k.n) FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(att, n), pg_attribute a
-		WHERE i.indrelid = c.oid AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
-		AND k.n <= i.indnkeyatts AND a.attrelid = c.oid AND a.attnum = k.att)
+		WHERE i.indrelid = c.oid AND i.indimmediate AND CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END
+		AND k.n <= i.indnkeyatts AND a.attrelid = c.oid AND a.attnum = k.att),
+	c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid), row_security_active(c.oid),
+	CASE WHEN c.relkind = 'p' THEN (SELECT min(l.oid::regclass::text) FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf
+		AND (l.relkind <> 'r' OR l.relpersistence <> 'p' OR NOT (l.relreplident IN ('f', 'i')
+			OR l.relreplident = 'd' AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary AND i.indimmediate)))) END,
+	(SELECT md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.xmin,
+			(SELECT string_agg(e.oid || ' ' || e.enumlabel, ',' ORDER BY e.oid) FROM pg_type y JOIN pg_enum e ON e.enumtypid IN (y.oid, y.typelem, y.typbasetype) WHERE y.oid = a.atttypid AND y.oid >= 16384),
+			(SELECT md5(string_agg(concat_ws(' ', b.attnum, b.attname, b.atttypid, b.atttypmod, b.attisdropped), ',' ORDER BY b.attnum)) FROM pg_type y JOIN pg_attribute b ON b.attrelid = y.typrelid WHERE y.oid = a.atttypid AND y.typtype = 'c')),
+		',' ORDER BY a.attnum)) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),
+	CASE WHEN c.relkind = 'p' THEN (SELECT string_agg(l.oid || ':' || coalesce(pg_relation_filenode(l.oid), 0)
+			|| CASE WHEN pg_relation_size(l.oid) > 0 AND h.xmin <> y.xmin THEN '+' ELSE '' END, ' ' ORDER BY l.oid)
+		FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid JOIN pg_inherits h ON h.inhrelid = l.oid JOIN pg_type y ON y.oid = l.reltype WHERE p.isleaf AND l.relkind = 'r')
+		ELSE c.oid || ':' || coalesce(pg_relation_filenode(c.oid), 0) END
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
 	AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_toast%'
@@ -34,7 +46,8 @@ func (s *Source) ReplicaTables(ctx context.Context, patterns []string) ([]source
 	r := &rs[0]
 	for i := range r.rows {
 		t := source.ReplicaTable{OID: oid(r.text(i, 0)), Schema: r.text(i, 1), Name: r.text(i, 2), Partitioned: r.bool(i, 3), Identity: r.rows[i][4][0],
-			Readable: r.bool(i, 5), Unlogged: r.bool(i, 6), Columns: idents(r.text(i, 7)), Key: idents(r.text(i, 8))}
+			Readable: r.bool(i, 5), Unlogged: r.bool(i, 6), Columns: idents(r.text(i, 7)), Key: idents(r.text(i, 8)),
+			Inherited: r.bool(i, 9), Hidden: r.bool(i, 10), Leaf: r.text(i, 11), Form: r.text(i, 12), Files: r.text(i, 13)}
 		if meant(patterns, t.String()) {
 			tables = append(tables, t)
 		}
@@ -135,6 +148,21 @@ func (s *Source) do(ctx context.Context, sts ...statement) ([]result, error) {
 	return rs, nil
 }
 
+// Published is source.Replicator's.
+func (s *Source) Published(ctx context.Context, name string) (map[uint32]bool, error) {
+	rs, err := s.do(ctx, stmt(`SELECT r.prrelid, to_jsonb(r) ->> 'prqual' IS NULL AND to_jsonb(r) ->> 'prattrs' IS NULL FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1`, name))
+	if err != nil {
+		return nil, s.failed(ctx, err, "reading publication %s", name)
+	}
+	whole := map[uint32]bool{}
+	for i := range rs[0].rows {
+		if rs[0].bool(i, 1) {
+			whole[oid(rs[0].text(i, 0))] = true
+		}
+	}
+	return whole, nil
+}
+
 // Publish makes the publication hold exactly these tables, whose partitions are published under their root's name.
 func (s *Source) Publish(ctx context.Context, name string, tables []source.ReplicaTable) error {
 	return s.failed(ctx, s.publish(ctx, name, tables), "making publication %s", name)
@@ -142,7 +170,8 @@ func (s *Source) Publish(ctx context.Context, name string, tables []source.Repli
 
 func (s *Source) publish(ctx context.Context, name string, tables []source.ReplicaTable) error {
 	rs, err := s.do(ctx, stmt(`SELECT p.puballtables, p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
-		(SELECT string_agg(r.prrelid::text, ',' ORDER BY r.prrelid) FROM pg_publication_rel r WHERE r.prpubid = p.oid) FROM pg_publication p WHERE p.pubname = $1`, name))
+		(SELECT string_agg(r.prrelid || CASE WHEN to_jsonb(r) ->> 'prqual' IS NULL AND to_jsonb(r) ->> 'prattrs' IS NULL THEN '' ELSE ' in part' END, ',' ORDER BY r.prrelid)
+			FROM pg_publication_rel r WHERE r.prpubid = p.oid) FROM pg_publication p WHERE p.pubname = $1`, name))
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"os"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
 )
@@ -31,23 +31,36 @@ type changeStream struct {
 	wire   *wire
 	ended  sync.WaitGroup
 
-	received atomic.Uint64 // LSN
-	durable  atomic.Uint64
-	answer   chan struct{} // the server asks for a status
+	received  atomic.Uint64 // LSN
+	durable   atomic.Uint64
+	batchTime atomic.Int64  // time.Duration
+	answer    chan struct{} // a status is to be sent now
+	asked     atomic.Bool   // a status that wants a keepalive is on its way
 
-	want    chan struct{}  // a batch is asked for
-	out     chan *gathered // what was asked for
-	free    chan *gathered
-	last    *gathered     // in the hands of the consumer
-	over    chan struct{} // closed when no batch comes any more
-	failure error         // why
+	want     chan struct{}  // a batch is asked for
+	out      chan *gathered // what was asked for
+	free     chan *gathered
+	last     *gathered                // in the hands of the consumer
+	reshaped chan *source.StreamTable // the answer to a batch that says so
+	over     chan struct{}            // closed when no batch comes any more
+	failure  error                    // why
+
+	control // what other goroutines ask of the receiving one
 
 	// Of the receiving goroutine.
-	tables map[uint32]*followed
-	now    *gathered
-	begun  bool
-	tx     beginMessage
-	acked  change.LSN // the position that was handed out last
+	tables   map[uint32]*followed
+	now      *gathered
+	begun    bool
+	tx       beginMessage
+	parts    limits     // of a transaction that is handed over in parts
+	acked    change.LSN // the position that was handed out last
+	passed   change.LSN // all transactions whose commit record lies before were received
+	told     change.LSN // likewise, by this stream
+	toldAsOf time.Time
+	commitAt time.Time // of the last transaction; it does not go back, as commit times in the log may
+	clock    clock
+	spool    *spool
+	block    *spooled // the transaction whose running changes are being sent
 }
 
 var (
@@ -55,18 +68,12 @@ var (
 	_ source.Replicator = (*Source)(nil)
 )
 
-// gathered is a batch in the making.
-type gathered struct {
-	batch  change.Batch
-	memory arena
-	tables map[uint32]*tableChanges
-	order  []uint32
-	rows   int
-	lost   map[uint32]string
-}
-
-// pollEvery is how often a batch that is due is offered while the last one is being applied.
-const pollEvery = 2 * time.Millisecond
+const (
+	// memoryDefault is StreamOptions.Memory's.
+	memoryDefault = 512 << 20
+	// eagerEvery is how often a keepalive is asked for where one is waited for.
+	eagerEvery = 5 * time.Millisecond
+)
 
 // Stream is source.Replicator's.
 func (s *Source) Stream(ctx context.Context, o source.StreamOptions) (source.Stream, error) {
@@ -82,16 +89,50 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 	if err != nil {
 		return nil, err
 	}
-	st := &changeStream{src: s, opt: o, tables: map[uint32]*followed{}, acked: o.From,
-		answer: make(chan struct{}, 1), want: make(chan struct{}, 1), out: make(chan *gathered, 1), free: make(chan *gathered, 2), over: make(chan struct{})}
-	if st.server, err = identify(ctx, c); err != nil {
+	server, err := identify(ctx, c)
+	if err != nil {
 		hangUp(ctx, c)
 		return nil, err
 	}
+	return s.follow(ctx, c, server, o)
+}
+
+// Stream is source.Slot's.
+func (l *slot) Stream(ctx context.Context, o source.StreamOptions) (source.Stream, error) {
+	c := l.conn
+	l.conn = nil
+	if c == nil {
+		return nil, fault.New(fault.Internal, "", "following replication slot %s: its session is in use or closed", o.Slot)
+	}
+	st, err := l.src.follow(ctx, c, l.server, o)
+	if err != nil {
+		return nil, l.src.failed(ctx, err, "following replication slot %s", o.Slot)
+	}
+	return st, nil
+}
+
+// follow begins the stream on a walsender's connection, which ends with it.
+func (s *Source) follow(ctx context.Context, c *pgconn.PgConn, server source.Server, o source.StreamOptions) (*changeStream, error) {
+	if o.Memory <= 0 {
+		o.Memory = memoryDefault
+	}
+	st := &changeStream{src: s, opt: o, server: server, tables: map[uint32]*followed{}, acked: o.From, passed: o.From, parts: partLimits(&o),
+		answer: make(chan struct{}, 1), want: make(chan struct{}, 1), out: make(chan *gathered, 1), free: make(chan *gathered, 2), reshaped: make(chan *source.StreamTable), over: make(chan struct{})}
+	st.control.init(o.Until)
+	st.SetBatchTime(o.Batch.Time)
+	st.commitAt = o.FromAt
 	for _, t := range o.Tables {
 		st.tables[t.OID] = &followed{StreamTable: t}
 	}
-	if st.hijack, st.wire, err = startReplication(ctx, c, o); err != nil {
+	if o.Spool != "" && major(c.ParameterStatus("server_version")) >= 14 {
+		var err error
+		if st.spool, err = openSpool(o.Spool, o.Memory); err != nil {
+			hangUp(ctx, c)
+			return nil, err
+		}
+	}
+	var err error
+	if st.hijack, st.wire, err = startReplication(ctx, c, o, st.spool != nil); err != nil {
 		return nil, err
 	}
 	st.ctx, st.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -99,9 +140,10 @@ func (s *Source) stream(ctx context.Context, o source.StreamOptions) (*changeStr
 	st.received.Store(uint64(o.From))
 	st.durable.Store(uint64(o.From))
 	for range cap(st.free) {
-		st.free <- &gathered{tables: map[uint32]*tableChanges{}, lost: map[uint32]string{}}
+		st.free <- newGathered()
 	}
 	st.now = <-st.free
+	st.ask()
 	st.ended.Add(2)
 	go st.receive() //nolint:contextcheck // likewise
 	go st.feedback()
@@ -124,6 +166,20 @@ func (s *changeStream) Ack(lsn change.LSN) {
 	}
 }
 
+// SetBatchTime is source.Stream's.
+func (s *changeStream) SetBatchTime(d time.Duration) {
+	s.batchTime.Store(int64(d))
+	s.poke()
+}
+
+// SpoolBytes is how much of unfinished transactions is kept, in memory and on disk.
+func (s *changeStream) SpoolBytes() int64 {
+	if s.spool == nil {
+		return 0
+	}
+	return s.spool.bytes.Load()
+}
+
 // Next is change.Stream's. What the last batch held is overwritten.
 func (s *changeStream) Next(ctx context.Context) (*change.Batch, error) {
 	if s.last != nil {
@@ -135,6 +191,7 @@ func (s *changeStream) Next(ctx context.Context) (*change.Batch, error) {
 	case s.want <- struct{}{}:
 	default: // by a call that was cancelled
 	}
+	s.poke()
 	select {
 	case s.last = <-s.out:
 		return &s.last.batch, nil
@@ -156,7 +213,29 @@ func (s *changeStream) Close() error {
 	_, _ = io.Copy(io.Discard, s.hijack.Conn)
 	_ = s.hijack.Conn.Close()
 	s.wire.release()
+	if s.spool != nil {
+		return s.spool.close()
+	}
 	return nil
+}
+
+// ask has the server told now how far the stream came, and asked for a keepalive.
+func (s *changeStream) ask() {
+	select {
+	case s.answer <- struct{}{}:
+	default:
+	}
+}
+
+// poke wakes the receiving goroutine.
+func (s *changeStream) poke() {
+	select {
+	case s.poked <- struct{}{}:
+	default:
+	}
+	if s.hijack != nil {
+		_ = s.hijack.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // feedback tells the server once a second how far the stream is durable, and when it asks.
@@ -170,12 +249,13 @@ func (s *changeStream) feedback() {
 		case <-s.answer:
 		case <-s.ctx.Done():
 			_ = s.hijack.Conn.SetWriteDeadline(time.Now().Add(goodbye))
-			_, _ = s.hijack.Conn.Write(status(s.Received(), change.LSN(s.durable.Load())))
+			_, _ = s.hijack.Conn.Write(status(s.Received(), change.LSN(s.durable.Load()), false))
 			_, _ = s.hijack.Conn.Write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}) // CopyDone, Terminate
 			return
 		}
 		_ = s.hijack.Conn.SetWriteDeadline(time.Now().Add(time.Minute))
-		if _, err := s.hijack.Conn.Write(status(s.Received(), change.LSN(s.durable.Load()))); err != nil {
+		// One keepalive is asked for at a time: see clock.
+		if _, err := s.hijack.Conn.Write(status(s.Received(), change.LSN(s.durable.Load()), s.asked.CompareAndSwap(false, true))); err != nil {
 			s.cancel(fmt.Errorf("telling the server how far the stream came: %w", err))
 			return
 		}
@@ -224,22 +304,31 @@ func (s *changeStream) loop() error {
 	}
 }
 
-// more reads from the socket, and closes the batch when its time has come.
+// more reads from the socket. Before, and whenever another goroutine asks, it does what is due between two transactions.
 func (s *changeStream) more() error {
-	if s.wire.room() < roomMin {
-		if err := s.wire.makeRoom(); err != nil {
-			return err
-		}
+	if err := s.fit(); err != nil {
+		return err
 	}
 	for {
+		if err := s.between(); err != nil {
+			return err
+		}
 		wait := feedbackEvery
-		if due, ok := s.due(); ok {
-			wait = max(due, pollEvery)
+		if due, ok := s.due(); ok && due > 0 {
+			wait = min(wait, due)
+		}
+		if s.eager {
+			wait = min(wait, eagerEvery)
 		}
 		if err := s.hijack.Conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return err
 		}
-		if s.ctx.Err() != nil { // its deadline may have come before ours
+		select {
+		case <-s.poked: // its deadline may have come before ours
+			continue
+		default:
+		}
+		if s.ctx.Err() != nil { // likewise
 			return context.Cause(s.ctx)
 		}
 		err := s.wire.fill()
@@ -249,18 +338,32 @@ func (s *changeStream) more() error {
 			}
 			return err
 		}
-		if err := s.offer(false); err != nil {
-			return err
+		if s.eager {
+			s.ask()
 		}
 	}
 }
 
-// due is how long the batch may still wait.
-func (s *changeStream) due() (time.Duration, bool) {
-	if s.now.batch.Transactions == 0 || s.begun {
-		return 0, false
+// fit makes room for what the socket has next: for a message larger than the buffer just as much as it takes, and a usual
+// buffer again once it has passed.
+func (s *changeStream) fit() error {
+	w := s.wire
+	unread := w.w - w.r
+	if unread >= 5 {
+		if n := 1 + int(binary.BigEndian.Uint32(w.buf[w.r+1:])); n > bufferBytes && n <= messageMax {
+			if w.r+n > len(w.buf)-types.Slack {
+				w.resize(n + roomMin)
+			}
+			return nil
+		}
 	}
-	return s.opt.Batch.Time - time.Since(s.now.batch.Received), true
+	if len(w.buf) > bufferBytes+types.Slack && unread <= bufferBytes-roomMin {
+		w.resize(bufferBytes)
+	}
+	if w.room() < roomMin {
+		return w.makeRoom()
+	}
+	return nil
 }
 
 // copyData is one message of the streaming replication protocol.
@@ -268,204 +371,63 @@ func (s *changeStream) copyData(b []byte) error {
 	switch {
 	case len(b) >= 25 && b[0] == 'w':
 		s.received.Store(max(s.received.Load(), binary.BigEndian.Uint64(b[1:])))
+		s.clock.data()
 		return s.logical(b[25:])
 	case len(b) == 18 && b[0] == 'k':
-		end := change.LSN(binary.BigEndian.Uint64(b[1:]))
-		s.received.Store(max(s.received.Load(), uint64(end)))
+		m := cutter{b: b[1:]}
+		s.keepalive(m.lsn(), m.time())
 		if b[17] == 1 {
-			select {
-			case s.answer <- struct{}{}:
-			default:
-			}
+			s.ask()
 		}
-		if !s.begun && s.now.batch.Transactions == 0 && end > s.acked {
-			s.now.batch.Position.LSN = end
-		}
-		return s.offer(false)
+		return s.between()
 	}
 	return errProtocol
 }
 
-// logical is one message of pgoutput.
-func (s *changeStream) logical(b []byte) (err error) {
-	if len(b) == 0 {
-		return errProtocol
+// keepalive says that all transactions whose commit record lies before end were sent. That holds while a transaction of
+// which parts were sent already still runs, so the slot may be confirmed up to end: its commit record comes later, and the
+// server sends a transaction whole as long as its commit record lies behind what was confirmed. The log that this needs
+// it keeps by itself: restart_lsn is never behind the begin of a running transaction.
+func (s *changeStream) keepalive(end change.LSN, at time.Time) {
+	s.asked.Store(false)
+	s.received.Store(max(s.received.Load(), uint64(end)))
+	if s.clock.keepalive(end, at) {
+		s.ask()
 	}
-	switch kind, b := b[0], b[1:]; kind {
-	case 'I', 'U', 'D':
-		r, err := parseRow(kind, b)
-		if err != nil {
-			return err
-		}
-		return s.row(&r)
-	case 'B':
-		if s.begun {
-			return errProtocol
-		}
-		s.tx, err = parseBegin(b)
-		s.begun = true
-		if s.now.batch.Received.IsZero() {
-			s.now.batch.Received = time.Now()
-		}
-		return err
-	case 'C':
-		c, err := parseCommit(b)
-		if err != nil {
-			return err
-		}
-		return s.commit(&c)
-	case 'R':
-		r, err := parseRelation(b)
-		if err != nil {
-			return err
-		}
-		if f := s.tables[r.oid]; f != nil {
-			f.match(r)
-		}
-		return nil
-	case 'T':
-		t, err := parseTruncate(b)
-		if err != nil {
-			return err
-		}
-		for _, oid := range t.relations {
-			if f := s.follows(oid); f != nil {
-				s.changes(f).clear()
-			}
-		}
-		return nil
-	case 'M':
-		_, err := parseLogical(b)
-		return err
-	case 'Y', 'O':
-		return nil
+	if s.begun {
+		return
 	}
-	return fmt.Errorf("%w: message %q of the replication stream", errProtocol, b[0])
-}
-
-// follows is the table if this transaction's changes of it count.
-func (s *changeStream) follows(oid uint32) *followed {
-	f := s.tables[oid]
-	if f == nil || s.tx.commit < f.After {
-		return nil
-	}
-	if f.lost != "" {
-		s.lose(f)
-		return nil
-	}
-	return f
-}
-
-// lose tells the consumer, once, that a table cannot be followed from this transaction on.
-func (s *changeStream) lose(f *followed) {
-	if !f.reported {
-		f.reported = true
-		s.now.lost[f.OID] = f.lost
+	s.passed = max(s.passed, end)
+	s.move(end)
+	if s.clock.asOf.Sub(s.toldAsOf) >= feedbackEvery {
+		s.tell()
 	}
 }
 
-func (s *changeStream) row(r *rowMessage) error {
-	f := s.follows(r.relation)
-	if f == nil {
-		return nil
-	}
-	if f.relation == nil || !s.begun {
-		return errProtocol
-	}
-	s.now.rows++
-	err := s.changes(f).apply(r)
-	if errors.Is(err, errMoved) {
-		f.lose("%s", err)
-		s.lose(f)
-		return nil
-	}
-	return err
+// clock is until when the source's transactions are known.
+type clock struct {
+	asOf  time.Time
+	quiet bool // nothing came since the last keepalive
+	end   change.LSN
+	at    time.Time
+	again bool // the next keepalive is the second of a pair
 }
 
-// changes is what the batch holds of a table.
-func (s *changeStream) changes(f *followed) *tableChanges {
-	t := s.now.tables[f.OID]
-	if t == nil {
-		t = &tableChanges{memory: &s.now.memory, seed: maphash.MakeSeed()}
-		s.now.tables[f.OID] = t
+// A keepalive alone does not say whether the log goes on behind it. A second one, asked for once the first had come, does:
+// between the two the server has looked for more to send. With the same end, that was all at the time of the first.
+func (c *clock) keepalive(end change.LSN, at time.Time) (ask bool) {
+	if c.quiet && c.end == end {
+		c.known(c.at)
 	}
-	if len(t.entries) == 0 && !t.truncate && t.inserts+t.updates+t.removals == 0 {
-		s.now.order = append(s.now.order, f.OID)
-		t.keys = f.keys()
-		if f.relation != nil {
-			t.columns = len(f.relation.columns)
-		}
-	}
-	return t
+	c.quiet, c.end, c.at, c.again = true, end, at, !c.again
+	return c.again
 }
 
-func (s *changeStream) commit(c *commitMessage) error {
-	if !s.begun || c.commit != s.tx.commit {
-		return errProtocol
-	}
-	s.begun = false
-	b := &s.now.batch
-	b.Transactions++
-	b.Position.LSN, b.Position.CommittedAt = c.end, c.at
-	return s.offer(s.now.memory.size >= s.opt.Batch.Bytes || s.now.rows >= s.opt.Batch.Rows)
-}
+func (c *clock) data() { c.quiet = false }
 
-// offer hands the batch over if its time has come and it is asked for; with full it waits until it is.
-func (s *changeStream) offer(full bool) error {
-	b := &s.now.batch
-	if s.begun || b.Position.LSN == 0 {
-		return nil
+// known says that all transactions that had committed at a moment were received.
+func (c *clock) known(at time.Time) {
+	if at.After(c.asOf) {
+		c.asOf = at
 	}
-	if !full && b.Transactions > 0 && time.Since(b.Received) < s.opt.Batch.Time {
-		return nil
-	}
-	if full {
-		select {
-		case <-s.want:
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		}
-	} else {
-		select {
-		case <-s.want:
-		default:
-			return nil
-		}
-	}
-	s.finish()
-	s.out <- s.now
-	s.acked = b.Position.LSN
-	select {
-	case s.now = <-s.free:
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
-	}
-	return nil
-}
-
-// finish describes the batch for its consumer.
-func (s *changeStream) finish() {
-	g := s.now
-	g.batch.Position.System, g.batch.Position.Timeline = s.server.System, s.server.Timeline
-	g.batch.Bytes = int64(g.memory.size)
-	g.batch.Tables = g.batch.Tables[:0]
-	for _, oid := range g.order {
-		if _, lost := g.lost[oid]; lost {
-			continue
-		}
-		g.batch.Tables = append(g.batch.Tables, g.tables[oid].describe(s.tables[oid]))
-	}
-	for oid, why := range g.lost {
-		g.batch.Tables = append(g.batch.Tables, change.TableChanges{Table: oid, Lost: why})
-	}
-}
-
-func (g *gathered) reset() {
-	for _, oid := range g.order {
-		g.tables[oid].reset()
-	}
-	clear(g.lost)
-	g.memory.reset()
-	g.order, g.rows = g.order[:0], 0
-	g.batch = change.Batch{Tables: g.batch.Tables[:0]}
 }

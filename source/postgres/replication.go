@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,38 @@ func (s *Source) Identify(ctx context.Context) (source.Server, error) {
 	return server, s.failed(ctx, err, "identifying the server")
 }
 
+// Switched is source.Replicator's, from the timeline's history file.
+func (s *Source) Switched(ctx context.Context, timeline int32) (change.LSN, error) {
+	lsn, err := s.switched(ctx, timeline)
+	return lsn, s.failed(ctx, err, "reading the timeline's history")
+}
+
+func (s *Source) switched(ctx context.Context, timeline int32) (change.LSN, error) {
+	c, err := s.dialReplication(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer hangUp(ctx, c)
+	server, err := identify(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := replicate(ctx, c, fmt.Sprintf("TIMELINE_HISTORY %d", server.Timeline))
+	if err != nil {
+		return 0, err
+	}
+	if len(rows) != 1 || len(rows[0]) < 2 {
+		return 0, errProtocol
+	}
+	// A line is: timeline, where it was left, why.
+	for line := range strings.Lines(string(rows[0][1])) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == strconv.Itoa(int(timeline)) {
+			return change.ParseLSN(f[1])
+		}
+	}
+	return 0, nil
+}
+
 func hangUp(ctx context.Context, c *pgconn.PgConn) {
 	ctx, cancel := lastly(ctx)
 	defer cancel()
@@ -72,7 +105,7 @@ func hangUp(ctx context.Context, c *pgconn.PgConn) {
 // slot is a source.Slot.
 type slot struct {
 	src      *Source
-	conn     *pgconn.PgConn
+	conn     *pgconn.PgConn // nil once a stream has it, or it is closed
 	server   source.Server
 	point    change.LSN
 	snapshot string
@@ -91,7 +124,12 @@ func (l *slot) Snapshot(ctx context.Context, o source.SnapshotOptions) (source.S
 }
 
 // Close is source.Slot's.
-func (l *slot) Close(ctx context.Context) { hangUp(ctx, l.conn) }
+func (l *slot) Close(ctx context.Context) {
+	if l.conn != nil {
+		hangUp(ctx, l.conn)
+		l.conn = nil
+	}
+}
 
 // CreateSlot is source.Replicator's, for pgoutput.
 func (s *Source) CreateSlot(ctx context.Context, name string, temporary bool) (source.Slot, error) {
@@ -108,15 +146,19 @@ func (s *Source) createSlot(ctx context.Context, name string, temporary bool) (*
 		return nil, err
 	}
 	l := &slot{src: s, conn: c}
-	kind := ""
-	if temporary {
+	kind, options := "", " LOGICAL pgoutput EXPORT_SNAPSHOT"
+	switch version := c.ParameterStatus("server_version"); {
+	case temporary:
 		kind = " TEMPORARY"
+	case major(version) >= 17 && c.ParameterStatus("in_hot_standby") != "on":
+		// Standbys with sync_replication_slots keep the slot too, so that the stream goes on after a failover.
+		options = " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER)"
 	}
 	if l.server, err = identify(ctx, c); err == nil {
 		// A snapshot made by pg_create_logical_replication_slot would not fit the slot's LSN: a transaction that commits meanwhile
 		// would be in neither.
 		var rows [][][]byte
-		if rows, err = replicate(ctx, c, "CREATE_REPLICATION_SLOT "+ident(name)+kind+" LOGICAL pgoutput EXPORT_SNAPSHOT"); err == nil {
+		if rows, err = replicate(ctx, c, "CREATE_REPLICATION_SLOT "+ident(name)+kind+options); err == nil {
 			if len(rows) != 1 || len(rows[0]) < 3 {
 				err = errProtocol
 			} else {
@@ -135,9 +177,14 @@ func (s *Source) createSlot(ctx context.Context, name string, temporary bool) (*
 // feedbackEvery is how often the server hears from us: wal_sender_timeout is a minute by default.
 const feedbackEvery = time.Second
 
-// startReplication begins the stream from a place on; it ends with the connection.
-func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOptions) (*pgconn.HijackedConn, *wire, error) {
-	plugin := []string{"proto_version '1'", "publication_names " + literal(ident(o.Publication)), "messages 'true'"}
+// startReplication begins the stream from a place on; it ends with the connection. With running the server sends changes of
+// large transactions while they run.
+func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOptions, running bool) (*pgconn.HijackedConn, *wire, error) {
+	version := "proto_version '1'"
+	if running {
+		version = "proto_version '2', streaming 'on'"
+	}
+	plugin := []string{version, "publication_names " + literal(ident(o.Publication)), "messages 'true'"}
 	if !o.Text && streamsBinary(o.Tables) {
 		plugin = append(plugin, "binary 'true'")
 	}
@@ -180,6 +227,9 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 // streamsBinary says whether all values that may come can be decoded from their binary form.
 func streamsBinary(tables []source.StreamTable) bool {
 	for _, t := range tables {
+		if textColumn(t.Desc) >= 0 {
+			return false // the text of values out of range is kept
+		}
 		for i := range t.Desc.Columns {
 			if !t.Desc.Columns[i].Type.StreamsBinary() {
 				return false
@@ -189,33 +239,46 @@ func streamsBinary(tables []source.StreamTable) bool {
 	return true
 }
 
-// status is a Standby status update: how far the stream was received, and how far it is durable.
-func status(received, durable change.LSN) []byte {
+// status is a Standby status update: how far the stream was received, and how far it is durable. With ask the server
+// answers with a keepalive, which tells how far it has sent.
+func status(received, durable change.LSN, ask bool) []byte {
 	b := make([]byte, 0, 39)
 	b = append(b, 'd', 0, 0, 0, 38, 'r')
 	b = binary.BigEndian.AppendUint64(b, uint64(max(received, durable)))
 	b = binary.BigEndian.AppendUint64(b, uint64(durable)) // flushed
 	b = binary.BigEndian.AppendUint64(b, uint64(durable)) // applied
 	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixMicro()-epoch2000))
-	return append(b, 1) // asks for a keepalive, which tells where the log ends
+	if ask {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // followed is a table of the stream: how its rows lie in the messages, and in the copy.
 type followed struct {
 	source.StreamTable
 	relation *relationMessage
-	columns  []int  // of the stream's columns: the number in the description
-	lost     string // why it can no longer be followed
+	early    *relationMessage // what came last in transactions before After
+	columns  []int            // of the stream's columns: the number in the description; -1 is left out
+	lost     string           // why it can no longer be followed
 	reported bool
 }
 
-// match compares a relation of the stream with the table as it was copied.
+// match compares a relation of the stream with the table as it was copied. Batches that are being applied have the columns
+// of before: another slice is made for others.
 func (f *followed) match(r *relationMessage) {
-	f.relation, f.columns = r, f.columns[:0]
 	d := f.Desc
-	seen := 0
+	columns, left, extra := make([]int, 0, len(r.columns)), 0, 0
+	if textColumn(d) >= 0 {
+		extra = 1
+	}
 	for _, c := range r.columns {
 		i := index(d, c.name)
+		if i < 0 && slices.Contains(f.Left, c.name) {
+			columns = append(columns, -1)
+			left++
+			continue
+		}
 		if i < 0 {
 			f.lose("column %q is new", c.name)
 			return
@@ -224,12 +287,21 @@ func (f *followed) match(r *relationMessage) {
 			f.lose("column %q has another type than it was copied with", c.name)
 			return
 		}
-		f.columns = append(f.columns, i)
-		seen++
+		columns = append(columns, i)
 	}
-	if seen != len(d.Columns) {
+	if key := r.key(); r.identity != 'f' && len(key) > 0 && !sameNames(key, f.Key) {
+		f.lose("its replica identity changed in the source")
+		return
+	}
+	switch {
+	case len(columns)-left != len(d.Columns)-extra:
 		f.lose("a column is gone")
+		return
+	case f.relation != nil && !slices.Equal(columns, f.columns):
+		f.lose("a column was made anew") // the last of its table now, and without the values of before
+		return
 	}
+	f.relation, f.columns = r, columns
 }
 
 func (f *followed) lose(format string, args ...any) {
@@ -238,15 +310,33 @@ func (f *followed) lose(format string, args ...any) {
 	}
 }
 
-// keys are the numbers of the key's columns in the stream's tuples, ascending.
+// keys are the numbers of the key's columns in the stream's tuples, ascending; of all that are copied without a key.
 func (f *followed) keys() []int {
 	var keys []int
 	for i, d := range f.columns {
+		if d >= 0 && len(f.Key) == 0 {
+			keys = append(keys, i)
+		}
 		for _, k := range f.Key {
-			if f.Desc.Columns[d].Name == k {
+			if d >= 0 && f.Desc.Columns[d].Name == k {
 				keys = append(keys, i)
 			}
 		}
 	}
 	return keys
+}
+
+// key are the columns of the replica identity.
+func (r *relationMessage) key() []string {
+	var key []string
+	for _, c := range r.columns {
+		if c.key {
+			key = append(key, c.name)
+		}
+	}
+	return key
+}
+
+func sameNames(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(name string) bool { return !slices.Contains(b, name) })
 }
