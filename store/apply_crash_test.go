@@ -26,7 +26,7 @@ func applyChild(s *Store, step string, ready func()) error {
 				return opRow{op: change.OpInsert, row: [][]byte{i64(int64(1_000_000 + i)), txt("new")}}
 			}
 		}}
-		st, err := s.Stage(context.Background(), target, StagedColumns(cols, f.unchanged), f, false)
+		st, err := s.Stage(context.Background(), target, (&Changes{Key: []string{"id"}, Cols: cols, Unchanged: f.unchanged}).StagedColumns(), f, false)
 		if err != nil {
 			return err
 		}

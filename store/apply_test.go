@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ type opFeed struct {
 	unchanged []int
 	rows      int
 	row       func(i int) opRow
+	stamp     func(i int) change.Stamp // nil: the table keeps nothing
+	count     func(i int) int32        // nil: the table has a key
 	began     bool
 	at        int
 	dec       *types.Decoder
@@ -64,6 +67,16 @@ func (f *opFeed) Read(c *change.Chunk) (int, error) {
 		for k, u := range f.unchanged {
 			*change.At[bool](&c.Vectors[1+len(f.cols)+k], i) = slices.Contains(r.without, u)
 		}
+		at := 1 + len(f.cols) + len(f.unchanged)
+		if f.stamp != nil {
+			by := f.stamp(f.at + i)
+			*change.At[change.LSN](&c.Vectors[at], i) = by.LSN
+			*change.At[int64](&c.Vectors[at+1], i) = by.At.UnixMicro()
+			at += 2
+		}
+		if f.count != nil {
+			*change.At[int32](&c.Vectors[at], i) = f.count(f.at + i)
+		}
 	}
 	f.buf = append(f.buf, make([]byte, types.Slack)...)
 	own := &change.Chunk{Vectors: c.Vectors[1 : 1+len(f.cols)]}
@@ -79,13 +92,21 @@ func (f *opFeed) Read(c *change.Chunk) (int, error) {
 // stageOps stages a batch's changes of one table.
 func stageOps(t testing.TB, s *Store, target string, key []string, f *opFeed) Changes {
 	t.Helper()
-	c := Changes{Target: target, Key: key, Cols: f.cols, Unchanged: f.unchanged, Prove: true}
+	return stageKept(t, s, target, key, change.Keep{}, f)
+}
+
+func stageKept(t testing.TB, s *Store, target string, key []string, keep change.Keep, f *opFeed) Changes {
+	t.Helper()
+	c := Changes{Target: target, Key: key, Cols: f.cols, Keep: keep, Unchanged: f.unchanged, Prove: true}
+	if len(key) == 0 && f.count == nil {
+		f.count = func(int) int32 { return 1 }
+	}
 	for i := range f.rows {
 		if f.row(i).op != change.OpInsert {
 			c.Deletes++
 		}
 	}
-	st, err := s.Stage(context.Background(), target, StagedColumns(f.cols, f.unchanged), f, false)
+	st, err := s.Stage(context.Background(), target, c.StagedColumns(), f, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +396,6 @@ func plainlyNumbered(cols []Column, rows int) *fakeFeed {
 	}}
 }
 
-// A table without a key takes inserts.
 func TestApplyWithoutAKey(t *testing.T) {
 	s := openTest(t, Options{})
 	cols := []Column{col("id", oidInt8, -1)}
@@ -450,4 +470,36 @@ func TestApplyOfSixteenHundredColumns(t *testing.T) {
 		model[string(appendRow(nil, r[:1]))] = r
 	}
 	compare(t, s, target, cols, 1, model)
+}
+
+// A batch of new rows and a few old ones reads the row groups that they are in, and none of those between.
+func TestApplySkipsRowGroups(t *testing.T) {
+	const rows, group = 1_000_000, 122_880
+	s := openTest(t, Options{Threads: 1})
+	cols := []Column{col("id", oidInt8, -1)}
+	load(t, s, "t", plainlyNumbered(cols, rows))
+	var ops []opRow
+	for i := range int64(1000) {
+		ops = append(ops, opRow{op: change.OpUpsert, row: [][]byte{i64(rows - 1 - i)}})
+	}
+	ops[0].row[0] = i64(5)
+	c := stageOps(t, s, "t", []string{"id"}, opsOf(cols, nil, ops...))
+	var plan string
+	if err := s.Commit(t.Context(), func(tx *Tx) error {
+		if _, _, _, err := tx.Apply(c); err != nil {
+			return err
+		}
+		// What Apply did is done again, and looked at.
+		return tx.se.query(t.Context(), "EXPLAIN (ANALYZE, FORMAT JSON) DELETE FROM t USING "+c.Staged.sql+" AS s WHERE t.id = s.id", nil, func(r ownRow) error { plan = r.text(1); return nil })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// The first one is of the whole plan.
+	_, rest, _ := strings.Cut(plan, `"cumulative_rows_scanned":`)
+	number, _, _ := strings.Cut(rest, ",")
+	scanned, err := strconv.Atoi(strings.TrimSpace(number))
+	if err != nil || scanned < len(ops) || scanned > 2*group+2*len(ops) {
+		t.Errorf("%d rows were read (%v), want two row groups at most:\n%s", scanned, err, plan)
+	}
+	equal(t, "rows left", lines(t, s, "SELECT count(*) FROM t"), fmt.Sprint([]int{rows - len(ops)}))
 }

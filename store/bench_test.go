@@ -214,13 +214,21 @@ func BenchmarkApply(b *testing.B) {
 	ctx := context.Background()
 	s, cols := benchTable(b)
 	n, fresh := int64(0), int64(benchRows)
+	// Of the mixed ones, one in twenty is an old row, the others are among the newest.
+	mixed := func(i int64) int64 {
+		if i%20 == 0 {
+			return (n*7919 + i) % benchRows
+		}
+		return benchRows - 1 - i
+	}
 	for _, c := range []struct {
 		name      string
 		op        change.Op
 		rows      int
 		unchanged []int
 	}{
-		{"upsert", change.OpUpsert, 1, nil}, {"upsert", change.OpUpsert, 100, nil}, {"upsert", change.OpUpsert, 10_000, nil}, {"upsert", change.OpUpsert, 100_000, nil},
+		{"mixed", change.OpUpsert, 200, nil}, {"mixed", change.OpUpsert, 1000, nil},
+		{"upsert", change.OpUpsert, 1, nil}, {"upsert", change.OpUpsert, 200, nil}, {"upsert", change.OpUpsert, 10_000, nil}, {"upsert", change.OpUpsert, 100_000, nil},
 		{"insert", change.OpInsert, 1, nil}, {"insert", change.OpInsert, 10_000, nil}, {"insert", change.OpInsert, 100_000, nil},
 		{"unchanged", change.OpUpsert, 1, []int{9}}, {"unchanged", change.OpUpsert, 100, []int{9}}, {"unchanged", change.OpUpsert, 10_000, []int{9}},
 	} {
@@ -230,8 +238,11 @@ func BenchmarkApply(b *testing.B) {
 				n++
 				f := &opFeed{cols: cols, unchanged: c.unchanged, rows: c.rows, row: func(i int) opRow {
 					id := (int64(i)*2654435761 + n*7919) % benchRows
-					if c.op == change.OpInsert {
+					switch {
+					case c.op == change.OpInsert:
 						id = fresh + int64(i)
+					case c.name == "mixed":
+						id = mixed(int64(i))
 					}
 					return opRow{op: c.op, without: c.unchanged, row: benchRow(id, n)}
 				}}
@@ -239,7 +250,7 @@ func BenchmarkApply(b *testing.B) {
 					fresh += int64(c.rows)
 				}
 				t0 := time.Now()
-				st, err := s.Stage(ctx, "t", StagedColumns(f.cols, f.unchanged), f, false)
+				st, err := s.Stage(ctx, "t", (&Changes{Key: []string{"id"}, Cols: f.cols, Unchanged: f.unchanged}).StagedColumns(), f, false)
 				if err != nil {
 					b.Fatal(err)
 				}

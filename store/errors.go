@@ -63,7 +63,7 @@ func failure(ctx context.Context, text string, from origin) error {
 		return fault.New(fault.DiskFull, hintTemp, "%w", e)
 	case diskFull(low):
 		return fault.New(fault.DiskFull, hintDisk, "%w", e)
-	case e.Kind == "Out of Memory":
+	case e.Kind == "Out of Memory" || strings.Contains(low, "could not allocate block"):
 		return fault.New(fault.OutOfMemory, hintMemory, "%w", e)
 	case isConflict(e):
 		return fault.New(fault.Unavailable, "try again: another transaction changed the same rows or table", "%w", e)

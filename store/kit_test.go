@@ -194,8 +194,7 @@ func load(t testing.TB, s *Store, target string, f *fakeFeed) {
 	}
 }
 
-// scanRows runs sql, whose columns are cols, and hands each row and its chunk to fn. A row is as feeds give it: PostgreSQL's binary format,
-// nil for NULL.
+// scanRows runs sql, whose columns are cols, and hands each row (fieldsAt) and its chunk to fn.
 func scanRows(t testing.TB, s *Store, sql string, cols []Column, fn func(c *change.Chunk, row [][]byte)) {
 	t.Helper()
 	ts := typesOf(cols)
@@ -213,15 +212,20 @@ func scanRows(t testing.TB, s *Store, sql string, cols []Column, fn func(c *chan
 			return
 		}
 		for i := range c.Rows {
-			row := make([][]byte, len(cols))
-			for k := range cols {
-				if f := types.AppendField(nil, &ts[k], &c.Vectors[k], i); binary.BigEndian.Uint32(f) != math.MaxUint32 {
-					row[k] = f[4:]
-				}
-			}
-			fn(c, row)
+			fn(c, fieldsAt(c, ts, i))
 		}
 	}
+}
+
+// fieldsAt is row i of a chunk as feeds give it: PostgreSQL's binary format, nil for NULL.
+func fieldsAt(c *change.Chunk, ts []types.Type, i int) [][]byte {
+	row := make([][]byte, len(ts))
+	for k := range ts {
+		if f := types.AppendField(nil, &ts[k], &c.Vectors[k], i); binary.BigEndian.Uint32(f) != math.MaxUint32 {
+			row[k] = f[4:]
+		}
+	}
+	return row
 }
 
 // sameRow reports each column in which a row is not the one that it should be, and whether there was none.

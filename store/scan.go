@@ -13,6 +13,8 @@ import (
 // Scan reads rows of the copy back in the form in which they came. One goroutine uses it.
 type Scan struct {
 	se     *Session
+	alone  bool // the session is of this scan only, and ends with it
+	closed bool
 	st     duck.PreparedStatement
 	stream *stream
 	cols   []types.Type
@@ -21,11 +23,21 @@ type Scan struct {
 
 // Scan runs one of Pintail's own statements, whose columns must have the types cols; fault.ShapeMismatch if not. Memory does not
 // grow with the number of rows, unless the statement sorts or groups.
-func (s *Store) Scan(ctx context.Context, sql string, cols []types.Type) (_ *Scan, err error) {
+func (s *Store) Scan(ctx context.Context, sql string, cols []types.Type) (*Scan, error) {
 	se, err := s.connect(own)
 	if err != nil {
 		return nil, err
 	}
+	sc, err := se.scan(ctx, sql, cols)
+	if err != nil {
+		se.Close()
+		return nil, err
+	}
+	sc.alone = true
+	return sc, nil
+}
+
+func (se *Session) scan(ctx context.Context, sql string, cols []types.Type) (_ *Scan, err error) {
 	sc := &Scan{se: se, cols: cols, chunk: change.Chunk{Vectors: make([]change.Vector, len(cols))}}
 	defer func() {
 		if err != nil {
@@ -48,8 +60,10 @@ func (s *Store) Scan(ctx context.Context, sql string, cols []types.Type) (_ *Sca
 				duck.PreparedStatementColumnName(sc.st, duck.IdxT(i)), h.name(), w.name())
 		}
 	}
-	sc.stream, err = se.start(ctx, sc.st)
-	return sc, err
+	if sc.stream, err = se.start(ctx, sc.st); err != nil {
+		return nil, err
+	}
+	return sc, nil
 }
 
 // Next returns the next rows, in vectors that are DuckDB's own memory and hold until the next call; nil at the end.
@@ -79,9 +93,12 @@ func show(v *change.Vector, t *types.Type, d duck.Vector, n int) {
 
 // Close ends the scan, at its end or before; it may be called twice.
 func (sc *Scan) Close() {
+	sc.closed = true
 	if sc.stream != nil {
 		sc.stream.close()
 	}
 	duck.DestroyPrepare(&sc.st)
-	sc.se.Close()
+	if sc.alone {
+		sc.se.Close()
+	}
 }

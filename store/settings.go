@@ -66,7 +66,8 @@ func (o *Options) lockdown(ctx context.Context, se *Session) error {
 		"SET GLOBAL TimeZone = 'UTC'",
 		"ATTACH ':memory:' AS "+quote(stageCatalog),
 		"SET GLOBAL enable_external_access = false",
-		"SET GLOBAL allowed_configs = ['TimeZone']",
+		// What sessions may still set: readers their time zone, and Apply for itself how joins skip row groups.
+		"SET GLOBAL allowed_configs = ['TimeZone', '"+skipSetting+"']",
 		"SET GLOBAL lock_configuration = true")
 	_, err := se.exec(ctx, strings.Join(set, "; "))
 	return err

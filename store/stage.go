@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pintaildb/pintail/change"
@@ -14,6 +15,7 @@ import (
 
 // Staged is a loaded and committed table that no reader sees yet.
 type Staged struct {
+	// Rows is how many there are. Changes.Into alters it, once the commit has succeeded.
 	Rows int64
 
 	sql    string // as it is written in a statement
@@ -22,6 +24,7 @@ type Staged struct {
 	inFile bool
 	cols   []Column
 	gone   atomic.Bool // swapped in or dropped
+	dead   int64       // rows deleted by Changes.Into; the writer's
 }
 
 // column finds a staged column by its name, which in DuckDB is the same in any case.
@@ -40,22 +43,36 @@ func column(cols []Column, name string) (*Column, error) {
 // that rows to be merged are not written twice. The feed's own error is returned as it is, not as DuckDB tells it. Nothing is
 // left behind by a failed Stage, and all readers of the feed are closed when it returns. A swap's target must have its schema already.
 func (s *Store) Stage(ctx context.Context, target string, cols []Column, src change.Feed, forSwap bool) (*Staged, error) {
+	return s.stage(ctx, target, cols, src, forSwap, change.Keep{}, change.Stamp{})
+}
+
+// StageKept is Stage for a swap, of a table that has the columns that keep asks for: as if one transaction had written all rows.
+func (s *Store) StageKept(ctx context.Context, target string, cols []Column, src change.Feed, keep change.Keep, by change.Stamp) (*Staged, error) {
+	return s.stage(ctx, target, cols, src, true, keep, by)
+}
+
+func (s *Store) stage(ctx context.Context, target string, cols []Column, src change.Feed, forSwap bool, keep change.Keep, by change.Stamp) (*Staged, error) {
 	if err := s.newTarget(target); err != nil {
 		return nil, doing(err, "load %s", target)
 	}
-	seen := make(map[string]string, len(cols))
-	for i := range cols {
-		low := fold(cols[i].Name)
+	all := append(slices.Clip(cols), KeptColumns(keep)...)
+	seen := make(map[string]string, len(all))
+	for i := range all {
+		low := fold(all[i].Name)
 		if other, ok := seen[low]; ok {
-			return nil, doing(fault.New(fault.Config, hintName, "columns %q and %q are one name in DuckDB", other, cols[i].Name), "load %s", target)
+			return nil, doing(fault.New(fault.Config, hintName, "columns %q and %q are one name in DuckDB", other, all[i].Name), "load %s", target)
 		}
-		seen[low] = cols[i].Name
+		seen[low] = all[i].Name
+	}
+	values := "*"
+	for i, v := range kept(keep, by) {
+		values += ", " + v + " AS " + quote(all[len(cols)+i].Name)
 	}
 	s.freeSpace(ctx)
 	s.loading(1)
 	defer s.loading(-1)
 	schema, name := splitTarget(target)
-	st := &Staged{schema: schema, name: fmt.Sprintf("%s%s_%d", stagePrefix, name, s.staged.Add(1)), inFile: forSwap, cols: cols}
+	st := &Staged{schema: schema, name: fmt.Sprintf("%s%s_%d", stagePrefix, name, s.staged.Add(1)), inFile: forSwap, cols: all}
 	st.sql = quote(stageCatalog) + ".main." + quote(st.name)
 	if forSwap {
 		st.sql = s.in(schema, st.name)
@@ -70,7 +87,7 @@ func (s *Store) Stage(ctx context.Context, target string, cols []Column, src cha
 	feeds.Store(id, f)
 	defer feeds.Delete(id)
 	err := s.with(func(se *Session) error {
-		_, err := se.exec(ctx, fmt.Sprintf("CREATE TABLE %s AS SELECT * FROM %s(%d)", st.sql, feedFunction, id))
+		_, err := se.exec(ctx, fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s(%d)", st.sql, values, feedFunction, id))
 		f.end()
 		return err
 	})

@@ -240,3 +240,21 @@ func (tx *Tx) SetWatermark(target string, watermark json.RawMessage) error {
 	}
 	return doing(err, "set the watermark of %s", target)
 }
+
+// Progress notes in a table's state that changes of a stream or an increment have come: it has rows rows now, changed of them are new or
+// other ones, and asOf is the source's clock. watermark nil leaves the one that is there. It is an error when the table has no state. The
+// row is updated in place, as a position is: this happens with each batch, for each table of it.
+func (tx *Tx) Progress(target string, rows, changed int64, watermark json.RawMessage, asOf time.Time) error {
+	now := time.Now()
+	args := []any{target, rows, changed, now, asOf}
+	set := "rows = $2, incremental_rows = $3, last_sync = $4, last_incremental = $4, sync_type = 'incremental', source_as_of = $5"
+	if watermark != nil {
+		set += ", watermark = $6"
+		args = append(args, watermark)
+	}
+	n, err := tx.Exec("UPDATE "+tx.s.state("tables")+" SET "+set+" WHERE target = $1", args...)
+	if err == nil && n == 0 {
+		err = fault.New(fault.NotFound, "", "nothing is known of it")
+	}
+	return doing(err, "save how far %s is", target)
+}

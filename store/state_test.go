@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,4 +141,110 @@ func TestTableStateCommitsWithTheRows(t *testing.T) {
 	equal(t, "watermark", got[1].Watermark == nil, true)
 	err = s.Commit(ctx, func(tx *Tx) error { return tx.SetWatermark("none", nil) })
 	equal(t, "code", fault.CodeOf(err), fault.NotFound)
+}
+
+func TestProgress(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	at := time.Date(1999, 12, 31, 23, 59, 59, 999999000, time.UTC)
+	was := TableState{Dataset: "d", Part: "p", Target: `s.we"ird`, Columns: json.RawMessage(`["a"]`), Watermark: json.RawMessage(`{"high":"5"}`), Rows: 5, SyncType: "full",
+		LastSync: at, LastFull: at.Add(1e9), IncrementalRows: 3, Truncated: true, OutOfRangeText: true, SourceAsOf: at.Add(2e9), Definition: "SELECT 'x'"}
+	other := TableState{Dataset: "d", Target: "b", LastFull: at}
+	if err := s.Commit(ctx, func(tx *Tx) error {
+		if err := tx.SaveTable(was); err != nil {
+			return err
+		}
+		return tx.SaveTable(other)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, mark := range []json.RawMessage{nil, json.RawMessage(`{"high":"7"}`), nil} {
+		begin := time.Now().Truncate(time.Microsecond)
+		want := was
+		want.Rows, want.IncrementalRows, want.SyncType, want.SourceAsOf = int64(9+i), int64(4+i), "incremental", at.Add(time.Duration(3+i)*time.Second)
+		if mark != nil {
+			want.Watermark = mark
+		}
+		if err := s.Commit(ctx, func(tx *Tx) error {
+			return tx.Progress(was.Target, want.Rows, want.IncrementalRows, mark, want.SourceAsOf)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		ts, err := s.Tables(ctx)
+		if err != nil || len(ts) != 2 {
+			t.Fatal(len(ts), err)
+		}
+		got := ts[1]
+		if got.LastSync.Before(begin) || got.LastSync.After(time.Now()) || !got.LastIncremental.Equal(got.LastSync) {
+			t.Errorf("last sync %s, last incremental %s, called after %s", got.LastSync, got.LastIncremental, begin)
+		}
+		want.LastSync, want.LastIncremental = got.LastSync, got.LastSync
+		equal(t, "tables", fmt.Sprintf("%+v", ts), fmt.Sprintf("%+v", []TableState{other, want}))
+		was = want
+	}
+	err := s.Commit(ctx, func(tx *Tx) error { return tx.Progress("none", 1, 1, nil, at) })
+	equal(t, "code", fault.CodeOf(err), fault.NotFound)
+}
+
+// Saved for each table of each batch for months, progress must not fill the disk.
+func TestProgressLeavesNothingBehind(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t, Options{})
+	const tables = 50
+	columns := json.RawMessage(`["` + strings.Repeat("a column, ", 300) + `"]`)
+	if err := s.Commit(ctx, func(tx *Tx) error {
+		for k := range tables {
+			if err := tx.SaveTable(TableState{Target: fmt.Sprint("schema.table", k), Dataset: "d", Columns: columns, Watermark: json.RawMessage(`{"high":"0"}`)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range []bool{false, true} {
+		save := func(i int) {
+			if err := s.Commit(ctx, func(tx *Tx) error {
+				for k := range 3 {
+					var w json.RawMessage
+					if mark {
+						w = json.RawMessage(fmt.Sprintf(`{"high":"2026-01-02 03:04:05.%06d+00"}`, i))
+					}
+					if err := tx.Progress(fmt.Sprint("schema.table", (i+k*17)%tables), int64(1000+i), 7, w, time.Now()); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		save(0)
+		if err := s.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		_, _, first, err := s.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		const saves = 300
+		for i := range saves {
+			save(1 + i)
+		}
+		took := time.Since(begin)
+		_, wal, _, err := s.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		file, left, used, err := s.Size()
+		t.Logf("watermark %v: %v and %d bytes of WAL for a commit of 3; file %d, used %d, before %d", mark, took/saves, wal/saves, file, used, first)
+		if err != nil || left != 0 || wal > saves*6000 || used > first+512<<10 {
+			t.Errorf("WAL %d, then %d; in use %d, before %d (%v)", wal, left, used, first, err)
+		}
+		equal(t, "rows", lines(t, s, "SELECT count(*), max(rowid) FROM _pintail.tables"), fmt.Sprintf("[%d|%d]", tables, tables-1))
+	}
 }

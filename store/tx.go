@@ -18,8 +18,13 @@ type Tx struct {
 	ctx     context.Context
 	swapped bool // or dropped: a checkpoint makes the file as small as it can be
 	deleted map[string]int64
+	altered map[*Staged]*alteration // by Changes.Into
 	runs    int64
 }
+
+// alteration is what a transaction has done to a staged table; it counts from the commit on, for before it may come to nothing or be
+// done again.
+type alteration struct{ grown, deleted int64 }
 
 const (
 	commitTries = 5
@@ -61,7 +66,7 @@ func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 // commitOnce returns how many rows were deleted in each table.
 func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted map[string]int64, err error) {
 	err = s.with(func(se *Session) error {
-		tx := &Tx{s: s, se: se, ctx: ctx, deleted: map[string]int64{}}
+		tx := &Tx{s: s, se: se, ctx: ctx, deleted: map[string]int64{}, altered: map[*Staged]*alteration{}}
 		if _, err := se.exec(ctx, "BEGIN TRANSACTION"); err != nil {
 			return err
 		}
@@ -94,6 +99,10 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted 
 		if tx.runs > 0 {
 			s.pruneRuns(ctx, se, tx.runs)
 		}
+		for st, a := range tx.altered {
+			st.Rows += a.grown
+			st.dead += a.deleted
+		}
 		deleted = tx.deleted
 		return nil
 	})
@@ -106,7 +115,9 @@ func (tx *Tx) Exec(sql string, args ...any) (int64, error) {
 }
 
 // Swap makes the staged table the target, in place of a table or view of that name. Views over the target stay, and must be
-// made again in the same transaction when its columns have changed.
+// made again in the same transaction when its columns have changed. Rows that Changes.Into brought into the staged table must have been
+// committed before: rows deleted in a table that is then renamed go into the write-ahead log under the new name, and after a crash DuckDB
+// drops the whole transaction without a word. Changes of the target that come after the swap are safe.
 func (tx *Tx) Swap(target string, st *Staged) error {
 	if !st.inFile || st.gone.Load() {
 		return fault.New(fault.Internal, "", "swap %s: the staged rows are not in the file", target)
@@ -114,6 +125,9 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 	schema, name := splitTarget(target)
 	if st.schema != schema {
 		return fault.New(fault.Internal, "", "swap %s: the staged rows are in schema %s", target, st.schema)
+	}
+	if tx.altered[st] != nil {
+		return fault.New(fault.Internal, "", "swap %s: the staged rows were changed in the same transaction, commit that first", target)
 	}
 	as, view, err := tx.spelled(target)
 	if err == nil {
@@ -136,6 +150,7 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 		return doing(err, "swap %s", target)
 	}
 	tx.swapped = true
+	tx.deleted[target] += st.dead
 	return nil
 }
 
@@ -261,10 +276,11 @@ func (tx *Tx) DropView(name string) error {
 	return doing(err, "drop the view %s", name)
 }
 
-// DropTable drops the table, if it is there.
+// DropTable drops the table, if it is there, and its macro (TimeTravel).
 func (tx *Tx) DropTable(name string) error {
 	tx.swapped = true
-	_, err := tx.Exec("DROP TABLE IF EXISTS " + tx.s.table(name))
+	schema, table := splitTarget(name)
+	_, err := tx.Exec("DROP TABLE IF EXISTS " + tx.s.table(name) + "; DROP MACRO TABLE IF EXISTS " + tx.s.in(schema, table+AtSuffix))
 	return doing(err, "drop the table %s", name)
 }
 
