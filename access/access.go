@@ -236,10 +236,15 @@ func (a *Access) CanSync(p Principal, dataset string) error {
 		"sync %s: it does not exist, or role %q has no grant for it", dataset, p.Role)
 }
 
-// CanRead says whether p may read object, a table or view of dataset in schema main; "" is every object of it.
+// CanRead says whether p may read object, a table or view of dataset, with its schema where that is not main; "" is every object
+// of the dataset.
 func (a *Access) CanRead(p Principal, dataset, object string) error {
 	st := a.state.Load()
-	if st.reads(p, dataset, "main", object) {
+	schema, bare, ok := strings.Cut(object, ".")
+	if !ok {
+		schema, bare = "main", object
+	}
+	if st.reads(p, dataset, schema, bare) {
 		return nil
 	}
 	name := dataset

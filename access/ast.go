@@ -163,7 +163,11 @@ func (w *walker) walk(n *node, sc *scope) error {
 		if f == nil || f.class != "FUNCTION" || f.text["function_name"] == "" {
 			return errNotDescribed{"this form of table function"}
 		}
-		w.tableFunctions[fold(f.text["function_name"])] = true
+		if o, ok := timeTravel(f); ok {
+			w.tables[o] = true
+		} else {
+			w.tableFunctions[tableFunction(f)] = true
+		}
 		if err := w.children(f, sc); err != nil {
 			return err
 		}
@@ -194,6 +198,26 @@ func (w *walker) walk(n *node, sc *scope) error {
 		return err
 	}
 	return w.childrenBut(n, "cte_map", sc)
+}
+
+// atSuffix ends the names of the macros that show a table of a replica as it was: shop.orders_at(moment) reads shop.orders.
+const atSuffix = "_at"
+
+// timeTravel is the table that such a macro reads. DuckDB's own table functions have no such names.
+func timeTravel(f *node) (Object, bool) {
+	name := f.text["function_name"]
+	o := Object{Catalog: f.text["catalog"], Schema: f.text["schema"], Name: name[:max(0, len(name)-len(atSuffix))]}
+	_, builtIn := tableFunctionAdmin[fold(name)]
+	return o, o.Name != "" && fold(name[len(o.Name):]) == atSuffix && !builtIn && functionsRefused[fold(name)] == "" && fold(o.Schema) != ownSchema
+}
+
+// tableFunction is the name that the lists know a table function by. Those of Pintail's own schema have it before their name.
+func tableFunction(f *node) string {
+	name, schema := fold(f.text["function_name"]), fold(f.text["schema"])
+	if schema == ownSchema && f.text["catalog"] == "" {
+		return schema + "." + name
+	}
+	return name
 }
 
 // ctes walks a query's WITH list: each sees those before it, not itself and not those after it, and the query sees all.
@@ -318,7 +342,7 @@ func (n *node) list(name string) []*node {
 }
 
 var kept = set("error", "error_type", "error_message", "catalog_name", "schema_name", "table_name", "function_name",
-	"cte_name", "key", "show_type", "pivot_enum")
+	"catalog", "schema", "cte_name", "key", "show_type", "pivot_enum")
 
 // astDepthMax is above what DuckDB's parser lets through (1,000 nested expressions, each a few levels of JSON).
 const astDepthMax = 10_000

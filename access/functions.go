@@ -65,6 +65,13 @@ var tableFunctionAdmin = map[string]bool{
 	"pragma_version":         true,
 }
 
+// positionFunction tells how far all replicas are, whatever the role reads: a role that reads every dataset may call it anywhere,
+// others in one statement (isPosition), which then tells of their datasets alone.
+const positionFunction = ownSchema + ".position"
+
+// ownSchema is where Pintail keeps what is its own in the file.
+const ownSchema = "_pintail"
+
 // functionsRefused are open to nobody, each with its reason.
 var functionsRefused = map[string]string{
 	"nextval":                       "changes a sequence",

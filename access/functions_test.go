@@ -68,6 +68,7 @@ func TestTableFunctionList(t *testing.T) {
 		if strings.HasPrefix(n, "read_") || strings.HasPrefix(n, "parquet_") || strings.Contains(n, "query") || strings.Contains(n, "secret") {
 			require.NotContains(t, tableFunctionAdmin, n)
 		}
+		require.False(t, strings.HasSuffix(n, atSuffix), "%s would be taken for a table as it was", n)
 	}
 	require.NoError(t, rows.Err())
 	for n := range tableFunctionAdmin {

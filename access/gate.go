@@ -50,6 +50,8 @@ type Statement struct {
 	Explain  bool
 	Tables   []Object // as written
 	Datasets []string // that the tables belong to, sorted, without doubles
+	// Targets are those tables by dataset, folded, as the copy names them: "orders" of schema main, "shop.orders" of another.
+	Targets map[string][]string
 }
 
 // sqlBytesMax bounds a statement: its syntax tree is about a hundred times its size while it is read.
@@ -70,6 +72,9 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 	case !utf8.ValidString(sql) || strings.ContainsRune(sql, 0):
 		return Statement{}, fault.New(fault.InvalidSQL, "send the statement as UTF-8", "the statement is not valid UTF-8 text or holds a NUL")
 	}
+	if isPosition(sql) && !st.readsAll(p) {
+		return st.position(p), nil
+	}
 	body, explain := cutExplain(sql)
 	ast, err := parser.SerializeSQL(ctx, body)
 	if err != nil {
@@ -85,7 +90,7 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 	if parsed.Statements != 1 {
 		return Statement{}, fault.New(fault.Forbidden, "send one statement at a time", "the text holds %d statements", parsed.Statements)
 	}
-	out := Statement{SQL: sql, Explain: explain != "", Tables: parsed.Tables}
+	out := Statement{SQL: sql, Explain: explain != "", Tables: parsed.Tables, Targets: map[string][]string{}}
 	want := "SELECT"
 	if out.Explain {
 		// Put together from what was parsed, so that what runs is EXPLAIN of exactly the body.
@@ -95,12 +100,22 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 		return Statement{}, err
 	}
 	for _, o := range parsed.Tables {
-		dataset, err := st.checkTable(p, o)
+		dataset, schema, err := st.checkTable(p, o)
 		if err != nil {
 			return Statement{}, err
 		}
-		if dataset != "" && !slices.Contains(out.Datasets, dataset) {
+		if dataset == "" {
+			continue
+		}
+		if !slices.Contains(out.Datasets, dataset) {
 			out.Datasets = append(out.Datasets, dataset)
+		}
+		target := fold(o.Name)
+		if schema = fold(schema); schema != "main" {
+			target = schema + "." + target
+		}
+		if !slices.Contains(out.Targets[dataset], target) {
+			out.Targets[dataset] = append(out.Targets[dataset], target)
 		}
 	}
 	slices.Sort(out.Datasets)
@@ -141,6 +156,13 @@ func (st *state) checkFunctions(p Principal, parsed Parsed) error {
 		return fault.New(fault.Forbidden, "no grant opens it; use a built-in function that neither reads files nor changes the server", "%s %s() may not be called here or does not exist", kind, name)
 	}
 	for _, f := range parsed.TableFunctions {
+		if f == positionFunction {
+			if !st.readsAll(p) {
+				return fault.New(fault.Forbidden, "send it as it is here, and nothing else; or read the answers' position, or GET /api/store/status",
+					"a role that does not read every dataset may call %s() only as SELECT * FROM %s()", f, f)
+			}
+			continue
+		}
 		if err := check("table function", f, tableFunctionAdmin); err != nil {
 			return err
 		}
@@ -159,19 +181,19 @@ func (st *state) checkFunctions(p Principal, parsed Parsed) error {
 	return nil
 }
 
-// checkTable returns the dataset that o belongs to; none for what only administrators see.
-func (st *state) checkTable(p Principal, o Object) (string, error) {
+// checkTable returns the dataset that o belongs to, and its schema; none for what only administrators see.
+func (st *state) checkTable(p Principal, o Object) (of, in string, err error) {
 	dataset, schema, ok := st.dataset(o)
 	switch {
 	case ok && st.reads(p, dataset, schema, o.Name):
-		return dataset, nil
+		return dataset, schema, nil
 	case st.admin(p):
 		if ok || plainName(o) {
-			return "", nil
+			return "", "", nil
 		}
-		return "", fault.New(fault.Forbidden, "sync the file into a table first", "read %s: files may not be read here", o)
+		return "", "", fault.New(fault.Forbidden, "sync the file into a table first", "read %s: files may not be read here", o)
 	}
-	return "", fault.New(fault.Forbidden, grantHint(o),
+	return "", "", fault.New(fault.Forbidden, grantHint(o),
 		"read %s: it does not exist, or role %q has no grant for it", o, p.Role)
 }
 

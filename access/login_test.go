@@ -186,7 +186,7 @@ func TestGrants(t *testing.T) {
 	}{
 		{"star", "m", "m_data", true}, {"star", "x", "", true}, {"star", "", "t", false},
 		{"some", "m", "", true}, {"some", "m", "m_data", true}, {"some", "m2", "m2_data", false},
-		{"some", "shop", "orders", true}, {"some", "shop", "ORDERS", true}, {"some", "shop", "", false}, {"some", "shop", "salaries", false},
+		{"some", "shop", "orders", true}, {"some", "shop", "shop.Orders", true}, {"some", "shop", "shop.salaries", false}, {"some", "m", "m.any", true}, {"some", "shop", "ORDERS", true}, {"some", "shop", "", false}, {"some", "shop", "salaries", false},
 		{"some", "errors", "errors_partners", true}, {"some", "errors", "partners", true}, {"some", "errors", "errors_failed", false},
 		{"chief", "anything", "at_all", true}, {"gone", "m", "", false}, {"", "m", "", false},
 	} {

@@ -106,15 +106,6 @@ type Dataset struct {
 	key          string            // key path: datasets.m or m_db
 }
 
-// Unsupported is a fault for what this version accepts in a configuration but does not run.
-func (d *Dataset) Unsupported() error {
-	if d.Mode != "cdc" {
-		return nil
-	}
-	return fault.New(fault.Config, "use a query form (table with incremental_column and key) until then, or remove the dataset",
-		"dataset %s (line %d): mode: cdc is not available in this version", d.Name, d.Line)
-}
-
 // Tables names the dataset's tables in schema main, in the order of Parts.
 func (d *Dataset) Tables() []string {
 	names := make([]string, len(d.Parts))
@@ -141,11 +132,12 @@ type Part struct {
 	Line              int               // of the part's query or table in the file
 }
 
-// CDC is a dataset that follows the write-ahead log. It is read and checked; running it is a later release.
+// CDC is a dataset that follows the write-ahead log.
 type CDC struct {
 	Tables       []string                 `yaml:"tables" help:"Tables to follow: schema.table with * and ?, ! takes away. Later patterns win." example:"[public.*, \"!public.audit_*\"]"`
 	Into         string                   `yaml:"into" help:"Where a table goes, of {dataset}, {schema} and {table}." default:"{dataset}.{table}"`
 	Deletes      string                   `yaml:"deletes" help:"What a DELETE does: hard removes the row, soft marks it, history keeps every version." default:"hard" enum:"hard|soft|history"`
+	LSNColumns   bool                     `yaml:"lsn_columns" help:"Adds _pintail_lsn and _pintail_committed_at: the transaction that changed a row last. A table with deletes: history says so anyway." default:"false"`
 	Batch        CDCBatch                 `yaml:"batch" help:"When changes are committed: the first limit reached."`
 	Memory       Size                     `yaml:"memory" help:"Above it changes are spooled to disk." default:"512MiB"`
 	OnLostSlot   string                   `yaml:"on_lost_slot" help:"What happens when the server has dropped the slot." default:"recopy" enum:"recopy|stop"`
@@ -154,15 +146,16 @@ type CDC struct {
 
 // CDCBatch says when changes are committed.
 type CDCBatch struct {
-	Time  time.Duration `yaml:"time" help:"Longest wait of a change." default:"200ms"`
+	Time  time.Duration `yaml:"time" help:"Longest wait of a change." computed:"as long as the last batch took to be applied, between 50ms and 500ms" example:"200ms"`
 	Bytes Size          `yaml:"bytes" help:"Size of a batch." default:"64MiB"`
 	Rows  int           `yaml:"rows" help:"Rows of a batch." default:"100000" min:"1"`
 }
 
 // TableOptions are the settings of one table of a cdc dataset.
 type TableOptions struct {
-	Deletes string   `yaml:"deletes" help:"As the dataset's deletes." enum:"hard|soft|history"`
-	Columns []string `yaml:"columns" help:"Columns to keep; absent is all." example:"[id, status, amount, updated_at]"`
+	Deletes    string   `yaml:"deletes" help:"As the dataset's deletes." enum:"hard|soft|history"`
+	LSNColumns *bool    `yaml:"lsn_columns" help:"As the dataset's lsn_columns." example:"true"`
+	Columns    []string `yaml:"columns" help:"Columns to keep; absent is all." example:"[id, status, amount, updated_at]"`
 }
 
 // Server is the doors and who they are open to.

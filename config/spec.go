@@ -40,7 +40,7 @@ type commonSpec struct {
 // datasetSpec is one entry of datasets.
 type datasetSpec struct {
 	Source  string                `yaml:"source" help:"Name of the source to read from." example:"shop"`
-	Mode    string                `yaml:"mode" help:"query reads with SQL; cdc follows the write-ahead log (read and checked, not run by this version)." default:"query" enum:"query|cdc"`
+	Mode    string                `yaml:"mode" help:"query reads with SQL; cdc follows the write-ahead log." default:"query" enum:"query|cdc"`
 	Queries map[string]*querySpec `yaml:"queries" help:"Any number of named queries: each becomes the table NAME_QUERY."`
 	View    string                `yaml:"view" help:"With queries: DuckDB SQL of the view NAME over the tables." example:"SELECT f.*, p.name FROM errors_failed f JOIN errors_partners p USING (partner_id)"`
 	Table   string                `yaml:"table" help:"schema.table to copy as the table NAME." example:"public.messages"`

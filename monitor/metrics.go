@@ -22,6 +22,7 @@ type Monitor struct {
 	bytesRead   *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
 	errors      *prometheus.CounterVec
+	replicas    *replicas
 }
 
 // New makes a registry with the metrics of runs, of the build, of Go and of the process.
@@ -37,6 +38,7 @@ func New(version string) *Monitor {
 			Buckets: []float64{.05, .2, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600}}, []string{"dataset", "kind"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pintail_sync_errors_total", Help: "Runs that failed, by the error's code."}, []string{"dataset", "code"}),
 	}
+	m.replicas = newReplicas(m.registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pintail_build_info", Help: "1; the labels say which build runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": goVersion()}})
 	build.Set(1)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/store"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	Slow        time.Duration // above it a statement is logged as a warning; 10 s
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer // nil: no metrics
+	Replicas    Replicas              // nil: there are none
 }
 
 // Core runs statements. Its methods may be called from any goroutine.
@@ -73,21 +75,25 @@ type Request struct {
 	Named    map[string]any // for $name
 	Limit    int64          // rows at most; 0 is only the role's limit
 	Deadline time.Duration  // from now to the last row, waiting included; 0 is only the role's limit
+	// MinLSN is how far datasets are to be in their source's log before the statement reads, by name. They are waited for until
+	// the deadline, one minute at most; without a deadline 5 s. ErrBehind is then in the error's chain.
+	MinLSN map[string]change.LSN
 }
 
 // Result is a statement under way. One goroutine uses it, and must Close it.
 type Result struct {
-	id       string
-	core     *Core
-	who      access.Principal
-	sql      string
-	limits   access.Limits
-	rowsMax  int64 // 0: none
-	arrived  time.Time
-	started  atomic.Int64 // Unix nanoseconds; 0 while it waits
-	rows     atomic.Int64
-	bytes    atomic.Int64
-	datasets []string
+	id        string
+	core      *Core
+	who       access.Principal
+	sql       string
+	limits    access.Limits
+	rowsMax   int64 // 0: none
+	arrived   time.Time
+	started   atomic.Int64 // Unix nanoseconds; 0 while it waits
+	rows      atomic.Int64
+	bytes     atomic.Int64
+	datasets  []string
+	positions map[string]Position // of the replicas among datasets
 
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
@@ -114,15 +120,18 @@ func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Resul
 	if r.limits.Rows > 0 && (r.rowsMax == 0 || r.rowsMax > r.limits.Rows) {
 		r.rowsMax = r.limits.Rows
 	}
-	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	ctx, r.cancel = context.WithCancelCause(ctx)
+	r.ctx = ctx
 	if req.Deadline > 0 {
 		r.cancelAfter(req.Deadline, fault.New(fault.Limit, "give it a later deadline, or ask for less", "the statement did not end within its deadline of %s", req.Deadline))
 	}
 	c.mu.Lock()
 	c.open[r.id] = r
 	c.mu.Unlock()
-	if err := r.start(req); err != nil {
-		r.err = r.reason(err)
+	if r.err = r.await(ctx, req.MinLSN, req.Deadline); r.err == nil {
+		r.err = r.reason(r.start(req))
+	}
+	if r.err != nil {
 		r.Close()
 		return nil, r.err
 	}
@@ -156,7 +165,13 @@ func (r *Result) start(req Request) error {
 	if err != nil {
 		return err
 	}
-	r.execute = func() (*store.Rows, error) { return stmt.Query(r.ctx, req.Params, req.Named) }
+	known := c.standings(gated.Datasets)
+	r.execute = func() (*store.Rows, error) {
+		if err := r.place(known, gated.Targets, req.MinLSN); err != nil {
+			return nil, err
+		}
+		return stmt.Query(r.ctx, req.Params, req.Named)
+	}
 	if err := r.begin(); err != nil {
 		return err
 	}
@@ -199,6 +214,9 @@ func (r *Result) cancelAfter(d time.Duration, cause error) *time.Timer {
 
 // reason prefers why the statement was stopped to what DuckDB says about being stopped.
 func (r *Result) reason(err error) error {
+	if err == nil {
+		return nil
+	}
 	if r.reasonLost(err) {
 		return fault.New(fault.InvalidSQL, "run it again: DuckDB did not keep the reason", "the statement failed while it ran")
 	}
@@ -223,6 +241,10 @@ func (r *Result) Columns() []store.ResultColumn { return r.columns }
 
 // Datasets that the statement reads, sorted.
 func (r *Result) Datasets() []string { return r.datasets }
+
+// Positions says how far in their sources' logs the replicas are that the statement reads, by dataset. One that has no position,
+// because it is copied for the first time, is left out.
+func (r *Result) Positions() map[string]Position { return r.positions }
 
 // Truncated says, once Next has returned no chunk, that the row limit cut rows off.
 func (r *Result) Truncated() bool { return r.truncated }

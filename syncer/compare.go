@@ -35,9 +35,10 @@ const (
 // PostgreSQL's binary format, hashed, and summed up by key ranges (or by hash of the key): equal counts and sums mean equal
 // rows. Ranges that differ are read again, and their rows compared by key.
 type comparison struct {
-	store    *store.Store
+	copied   reader
 	snap     source.Snapshot
 	part     *part
+	keep     change.Keep // rows that are not in the source any more are not compared
 	workers  int
 	progress *change.Progress
 
@@ -47,6 +48,12 @@ type comparison struct {
 	bounds  []bound
 	source  sums
 	copy    sums
+}
+
+// reader is the copy: as it is, or as it was at some moment.
+type reader interface {
+	Scan(ctx context.Context, sql string, cols []types.Type) (*store.Scan, error)
+	CountRows(ctx context.Context, table string) (int64, error)
 }
 
 // bound is where a range ends and the next one begins.
@@ -76,8 +83,8 @@ func (s sums) rows() (n int64) {
 	return n
 }
 
-func newComparison(st *store.Store, snap source.Snapshot, p *part, workers int, progress *change.Progress) *comparison {
-	c := &comparison{store: st, snap: snap, part: p, workers: workers, progress: progress, types: p.desc.Types()}
+func newComparison(copied reader, snap source.Snapshot, p *part, workers int, progress *change.Progress) *comparison {
+	c := &comparison{copied: copied, snap: snap, part: p, workers: workers, progress: progress, types: p.desc.Types()}
 	for i, col := range p.desc.Columns {
 		if len(p.key) == 0 || slices.Contains(p.key, col.Name) {
 			c.key = append(c.key, i)
@@ -118,6 +125,10 @@ func (c *comparison) run(ctx context.Context) (*TableVerdict, error) {
 			differ = append(differ, i)
 		}
 	}
+	var err error
+	if t.Overlaps, err = c.overlaps(ctx); err != nil {
+		return nil, err
+	}
 	if t.DifferingRanges = len(differ); t.DifferingRanges == 0 {
 		return t, nil
 	}
@@ -143,7 +154,7 @@ func (c *comparison) count(ctx context.Context) error {
 
 // sample cuts the copy's keys into ranges of about the same size.
 func (c *comparison) sample(ctx context.Context) error {
-	rows, err := c.store.CountRows(ctx, c.part.cfg.Target)
+	rows, err := c.copied.CountRows(ctx, c.part.cfg.Target)
 	if err != nil {
 		return err
 	}
@@ -152,7 +163,7 @@ func (c *comparison) sample(ctx context.Context) error {
 		return nil
 	}
 	k := c.key[0]
-	sc, err := c.store.Scan(ctx, fmt.Sprintf("SELECT %s FROM main.%s USING SAMPLE reservoir(%d ROWS)", quote(c.part.desc.Columns[k].Name), quote(c.part.cfg.Target), 64*n), c.types[k:k+1])
+	sc, err := c.copied.Scan(ctx, fmt.Sprintf("SELECT %s FROM %s%s USING SAMPLE reservoir(%d ROWS)", quote(c.part.desc.Columns[k].Name), quoteTarget(c.part.cfg.Target), where(c.live()), 64*n), c.types[k:k+1])
 	if err != nil {
 		return err
 	}
@@ -346,11 +357,9 @@ func (c *comparison) scan(ctx context.Context, r source.Range, f func(m *summer,
 	for i, col := range c.part.desc.Columns {
 		cols[i] = quote(col.Name)
 	}
-	sql := fmt.Sprintf("SELECT %s FROM main.%s", strings.Join(cols, ", "), quote(c.part.cfg.Target))
-	if within := store.RangeCondition(store.KeyRange{Column: r.Column, Low: r.Low, High: r.High}, c.types[c.key[0]]); within != "" {
-		sql += " WHERE " + within
-	}
-	sc, err := c.store.Scan(ctx, sql, c.types)
+	sql := fmt.Sprintf("SELECT %s FROM %s", strings.Join(cols, ", "), quoteTarget(c.part.cfg.Target))
+	sql += where(c.live(), store.RangeCondition(store.KeyRange{Column: r.Column, Low: r.Low, High: r.High}, c.types[c.key[0]]))
+	sc, err := c.copied.Scan(ctx, sql, c.types)
 	if err != nil {
 		return err
 	}
@@ -375,6 +384,14 @@ func (c *comparison) rangeOf(bucket int) source.Range {
 		r.High = c.bounds[i].text
 	}
 	return r
+}
+
+// quoteTarget is a table of the copy as it is written in a statement.
+func quoteTarget(target string) string {
+	if schema, table, ok := strings.Cut(target, "."); ok {
+		return quote(schema) + "." + quote(table)
+	}
+	return "main." + quote(target)
 }
 
 // differing are the ranges that differ, adjoining ones joined; not ok when they are no ranges of the key.

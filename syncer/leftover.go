@@ -43,7 +43,7 @@ func (s *Syncer) Leftovers(ctx context.Context) ([]Leftover, error) {
 	var left []Leftover
 	for _, t := range states {
 		if d := cfg.Datasets[t.Dataset]; named[t.Target] || d != nil && d.Form == config.FormCDC {
-			continue // the tables of a replica are the source's affair
+			continue // which tables a replica has is its source's affair
 		}
 		i := slices.IndexFunc(left, func(l Leftover) bool { return l.Dataset == t.Dataset })
 		if i < 0 {

@@ -17,6 +17,9 @@ import (
 // that contradicts the source is rebuilt within the run, at most once per cause.
 func (s *Syncer) syncTask(full bool) task {
 	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
+		if d.Form == config.FormCDC {
+			return s.replicaTask(full)(ctx, d, src, a)
+		}
 		rebuild := map[string]string{}
 		if full {
 			for _, p := range d.Parts {

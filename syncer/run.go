@@ -36,6 +36,8 @@ type part struct {
 	drift  drift
 	late   source.Late
 	limit  int64
+	keep   change.Keep  // of a replica
+	by     change.Stamp // of a replica: as if this transaction had written all rows
 
 	staged                     *store.Staged
 	outOfRange                 error // the value that made this load stop, until it is read again with its text
@@ -390,7 +392,11 @@ func (s *Syncer) stage(ctx context.Context, snap source.Snapshot, a *active, p *
 	if err != nil {
 		return err
 	}
-	p.staged, err = s.store.Stage(ctx, p.cfg.Target, p.columns(), stepping{feed}, p.full)
+	if p.keep == (change.Keep{}) {
+		p.staged, err = s.store.Stage(ctx, p.cfg.Target, p.columns(), stepping{feed}, p.full)
+	} else {
+		p.staged, err = s.store.StageKept(ctx, p.cfg.Target, p.columns(), stepping{feed}, p.keep, p.by)
+	}
 	if errors.Is(err, change.ErrOutOfRange) {
 		p.outOfRange, err = describeValue(err, p.desc), nil
 	}

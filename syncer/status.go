@@ -22,6 +22,8 @@ type Status struct {
 	RefreshMinutes                                          float64
 	Refresh, IncrementalColumn, Guarantee                   string
 	Tables                                                  []TableStatus
+	Replica                                                 *ReplicaStatus // of mode: cdc
+	Table                                                   *ReplicaTable  // likewise
 }
 
 // TableStatus is one table of a dataset.
@@ -45,6 +47,14 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 	for _, t := range tables {
 		byTarget[t.Target] = t
 	}
+	positions, err := s.store.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	aside, err := s.store.Quarantined(ctx, "")
+	if err != nil {
+		return nil, err
+	}
 	// Before the history: a run that ends meanwhile is in one of them as under way, or in the other with its end.
 	s.mu.Lock()
 	cfg, running := s.cfg, maps.Clone(s.running)
@@ -57,6 +67,10 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 			return nil, err
 		}
 		base := s.shared(d, last, running[name])
+		if d.Form == config.FormCDC {
+			s.addReplica(all, d, base, byTarget, positions[name], aside)
+			continue
+		}
 		if d.ViewName != "" {
 			st := base
 			st.Key, st.Watermarks = d.ViewName, map[string]string{}

@@ -70,16 +70,18 @@ type Syncer struct {
 	retryMax time.Duration
 	nextRun  func(string) (time.Time, bool)
 
-	mu       sync.Mutex
-	base     context.Context // of background runs; nil before Serve
-	sources  map[string]source.Source
-	cfg      *config.Config
-	running  map[string]*active // by dataset
-	paused   map[string]bool
-	rebuilt  map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
-	verdicts map[string]string    // target → the guarantee sentence of its last run
-	asOf     map[string]time.Time // dataset → the source's clock that its copy holds as of
-	wg       sync.WaitGroup
+	mu         sync.Mutex
+	base       context.Context // of background runs; nil before Serve
+	sources    map[string]source.Source
+	cfg        *config.Config
+	running    map[string]*active  // by dataset
+	replicas   map[string]*replica // by dataset, of mode: cdc
+	replicated map[string]string   // target, folded → dataset of mode: cdc
+	paused     map[string]bool
+	rebuilt    map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
+	verdicts   map[string]string    // target → the guarantee sentence of its last run
+	asOf       map[string]time.Time // dataset → the source's clock that its copy holds as of
+	wg         sync.WaitGroup
 }
 
 // active is a run under way.
@@ -94,7 +96,7 @@ type active struct {
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
 	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
-		running: map[string]*active{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
+		running: map[string]*active{}, replicas: map[string]*replica{}, replicated: map[string]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
 	}
@@ -116,6 +118,14 @@ func (s *Syncer) Restore(ctx context.Context) error {
 	}
 	for _, t := range tables {
 		s.holds(t.Dataset, t.SourceAsOf)
+		if len(t.Watermark) == 0 {
+			continue
+		}
+		s.mu.Lock()
+		if d := s.cfg.Datasets[t.Dataset]; d != nil && d.Form == config.FormCDC {
+			s.replicated[foldName(t.Target)] = t.Dataset
+		}
+		s.mu.Unlock()
 	}
 	return nil
 }
@@ -141,6 +151,13 @@ func (s *Syncer) CutOff(ctx context.Context) (map[string]bool, error) {
 	return cut, nil
 }
 
+// heldAsOf notes that a dataset's copy holds as of a moment.
+func (s *Syncer) heldAsOf(dataset string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asOf[dataset] = at
+}
+
 // holds notes as of when a dataset's copy holds: the oldest of its tables.
 func (s *Syncer) holds(dataset string, asOf time.Time) {
 	s.mu.Lock()
@@ -164,6 +181,7 @@ func (s *Syncer) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	s.base = ctx
 	s.mu.Unlock()
+	s.startReplicas(nil)
 	<-ctx.Done()
 	s.mu.Lock()
 	for _, a := range s.running {
@@ -179,6 +197,12 @@ var errStopping = fault.New(fault.Cancelled, "the next start of the server takes
 // Update takes over a reloaded configuration. Runs under way end with the configuration they began with. The tables of a
 // removed dataset stay until they are dropped with Forget.
 func (s *Syncer) Update(cfg *config.Config, sources map[string]source.Source) {
+	stopped := s.stopChanged(cfg, sources)
+	s.update(cfg, sources)
+	s.startReplicas(stopped)
+}
+
+func (s *Syncer) update(cfg *config.Config, sources map[string]source.Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, d := range cfg.Datasets {
@@ -203,9 +227,6 @@ func (s *Syncer) dataset(name string) (*config.Dataset, source.Source, error) {
 	d := s.cfg.Datasets[name]
 	if d == nil {
 		return nil, nil, fault.New(fault.NotFound, "GET /api/store/status or `pintail status` lists the datasets", "there is no dataset %q", name)
-	}
-	if err := d.Unsupported(); err != nil {
-		return nil, nil, err
 	}
 	return d, s.sources[d.Source], nil
 }
@@ -297,7 +318,6 @@ func (s *Syncer) wait(ctx context.Context, name, kind string, watch func(Live), 
 func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Source, a *active, t task) error {
 	defer s.end(a)
 	err := s.expect(ctx, d, a)
-	log := s.log.With("dataset", d.Name, "run", a.run.ID)
 	if err == nil {
 		err = s.store.SaveRun(ctx, a.run)
 	}
@@ -305,6 +325,12 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 	if err == nil {
 		err = t(ctx, d, src, a)
 	}
+	return s.conclude(ctx, a, err, d.Form == config.FormCDC || a.run.Kind == KindVerify || a.run.Kind == KindReconcile)
+}
+
+// conclude records how a run ended, with save a good end too: that of a sync is committed with its rows.
+func (s *Syncer) conclude(ctx context.Context, a *active, err error, save bool) error {
+	log := s.log.With("dataset", a.run.Dataset, "run", a.run.ID)
 	s.mu.Lock()
 	a.run.RowsRead, a.run.Bytes = a.progress.Rows.Load(), a.progress.Bytes.Load()
 	if err != nil {
@@ -327,8 +353,8 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 	run := a.run
 	s.mu.Unlock()
 	took := run.EndedAt.Sub(run.StartedAt)
-	if err != nil || run.Kind == KindVerify || run.Kind == KindReconcile {
-		// The good end of a sync was committed with its rows. A bad one is recorded even when the run was cancelled.
+	if err != nil || save {
+		// Even when the run was cancelled.
 		if saveErr := s.store.SaveRun(context.WithoutCancel(ctx), run); saveErr != nil {
 			log.Error("the end of the run could not be recorded", "error", saveErr)
 		}
@@ -349,7 +375,7 @@ func (s *Syncer) execute(ctx context.Context, d *config.Dataset, src source.Sour
 // expect corrects what a sync is taken for until it has planned: without a watermark there is nothing that an increment
 // could go on from.
 func (s *Syncer) expect(ctx context.Context, d *config.Dataset, a *active) error {
-	if a.run.Kind != KindIncremental {
+	if a.run.Kind != KindIncremental || d.Form == config.FormCDC {
 		return nil
 	}
 	tables, err := s.store.Tables(ctx)
@@ -417,13 +443,23 @@ func (s *Syncer) Cancel(runID string) error {
 
 // Pause stops the scheduled runs of a dataset, or lets them go on. A run under way is not touched.
 func (s *Syncer) Pause(dataset string, paused bool) error {
-	if _, _, err := s.dataset(dataset); err != nil {
+	d, _, err := s.dataset(dataset)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.paused[dataset] = paused
 	s.mu.Unlock()
-	return nil
+	if d.Form != config.FormCDC {
+		return nil
+	}
+	if paused {
+		s.stopReplica(dataset)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.startReplica(d)
 }
 
 // Paused says whether a dataset's scheduled runs are held back.
@@ -439,6 +475,9 @@ func (s *Syncer) ResetWatermark(ctx context.Context, dataset, table string) ([]s
 	d, _, err := s.dataset(dataset)
 	if err != nil {
 		return nil, err
+	}
+	if d.Form == config.FormCDC {
+		return s.copyAgain(ctx, d, table, "asked for")
 	}
 	var targets []string
 	for _, p := range d.Parts {

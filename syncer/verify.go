@@ -15,6 +15,7 @@ import (
 type Verdict struct {
 	Tables []TableVerdict `json:"tables"`
 	Equal  bool           `json:"equal"`
+	LSN    string         `json:"lsn,omitempty"` // of a replica: both sides are as of it
 }
 
 // TableVerdict compares one table with the source at one snapshot.
@@ -24,10 +25,11 @@ type TableVerdict struct {
 	CopyRows        int64    `json:"copy_rows"`
 	Ranges          int      `json:"ranges"`
 	DifferingRanges int      `json:"differing_ranges"`
-	Missing         int64    `json:"missing"` // in the source, not in the copy
-	Extra           int64    `json:"extra"`   // in the copy, not in the source
-	Changed         int64    `json:"changed"` // same key, other values
-	Doubled         int64    `json:"doubled"` // more often in the copy than in the source
+	Missing         int64    `json:"missing"`                        // in the source, not in the copy
+	Extra           int64    `json:"extra"`                          // in the copy, not in the source
+	Changed         int64    `json:"changed"`                        // same key, other values
+	Doubled         int64    `json:"doubled"`                        // more often in the copy than in the source
+	Overlaps        int64    `json:"overlapping_versions,omitempty"` // with deletes: history
 	Partial         bool     `json:"partial,omitempty"`
 	Samples         []Sample `json:"samples,omitempty"`
 	Note            string   `json:"note,omitempty"`
@@ -43,12 +45,15 @@ type Sample struct {
 	Copy    map[string]string `json:"copy,omitempty"`
 }
 
-func (t *TableVerdict) equal() bool { return t.DifferingRanges == 0 }
+func (t *TableVerdict) equal() bool { return t.DifferingRanges == 0 && t.Overlaps == 0 }
 
 // String is the verdict in one line.
 func (t *TableVerdict) String() string {
 	if t.equal() {
 		return fmt.Sprintf("%s: equal, %s in %s", t.Table, plural(t.CopyRows, "row"), plural(t.Ranges, "range"))
+	}
+	if t.DifferingRanges == 0 {
+		return fmt.Sprintf("%s: equal, but %s of rows overlap the next", t.Table, plural(t.Overlaps, "former version"))
 	}
 	atLeast := ""
 	if t.Partial {
@@ -71,7 +76,12 @@ func plural[N int | int64](n N, noun string) string {
 // compared as they stand.
 func (s *Syncer) verifyTask(repair bool) task {
 	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
-		return s.retry(ctx, d, a, func() error { return s.verify(ctx, d, src, a, repair) })
+		return s.retry(ctx, d, a, func() error {
+			if d.Form == config.FormCDC {
+				return s.verifyReplica(ctx, d, src, a, repair)
+			}
+			return s.verify(ctx, d, src, a, repair)
+		})
 	}
 }
 
@@ -157,6 +167,11 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 	if err := s.afterwards(ctx, d, append(caught, parts...)); err != nil {
 		return err
 	}
+	return s.judged(d.Name, a, &verdict)
+}
+
+// judged ends a run with its verdict.
+func (s *Syncer) judged(dataset string, a *active, verdict *Verdict) error {
 	s.note(a, func(r *store.Run) {
 		r.Detail = toJSON(verdict)
 		if verdict.Equal {
@@ -170,8 +185,8 @@ func (s *Syncer) verify(ctx context.Context, d *config.Dataset, src source.Sourc
 				text += "; " + t.String()
 			}
 		}
-		return fault.New(fault.Differences, "`pintail sync "+d.Name+" --full` rebuilds it; `reconcile:` in the configuration repairs on a schedule",
-			"verify %s: the copy differs from the source%s", d.Name, text)
+		return fault.New(fault.Differences, "`pintail sync "+dataset+" --full` rebuilds it; `reconcile:` in the configuration repairs on a schedule",
+			"verify %s: the copy differs from the source%s", dataset, text)
 	}
 	return nil
 }

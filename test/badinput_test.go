@@ -228,10 +228,6 @@ func TestBadConfiguration(t *testing.T) {
 		_, err := os.Stat(filepath.Join(p.Dir, "data"))
 		require.ErrorIs(t, err, os.ErrNotExist, "nothing was made")
 	}
-	// What is accepted but not run by this version is said at once.
-	p.Write(p.Head("postgres://postgres@127.0.0.1:1/x") + "datasets:\n  d: {source: pg, mode: cdc, tables: [public.*]}\n")
-	contains(t, p.Run("sync").Stderr, "cdc", "not available")
-	contains(t, p.Code(2, "sync", "d").Stderr, "cdc", "not available")
 }
 
 // A database without an encoding may hold anything as text; what is not UTF-8 is never changed silently.

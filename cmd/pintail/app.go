@@ -102,17 +102,20 @@ func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o 
 	if in.sources, err = openSources(cfg, nil, nil, log); err != nil {
 		return nil, errors.Join(err, st.Close(ctx))
 	}
-	if in.access, err = access.New(accessConfig(cfg, st.Catalog()), nil, log); err != nil {
-		return nil, errors.Join(err, in.close(ctx))
-	}
 	o.Store, o.Sources, o.Config, o.Log = st, in.sources, cfg, log
 	in.syncer = syncer.New(o)
+	if in.access, err = access.New(in.accessConfig(cfg), nil, log); err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
 	return in, nil
 }
 
 // dropLeftovers does what a reload would have done: it drops what datasets left that are not configured any more, after
 // saying so.
 func (in *instance) dropLeftovers(ctx context.Context, say func(what string)) error {
+	if err := in.syncer.ReleaseLeftovers(ctx); err != nil {
+		return err
+	}
 	left, err := in.syncer.Leftovers(ctx)
 	if err != nil || len(left) == 0 {
 		return err
@@ -157,10 +160,10 @@ func openSources(cfg, old *config.Config, have map[string]source.Source, log *sl
 }
 
 // accessConfig is what access needs of the configuration.
-func accessConfig(cfg *config.Config, catalog string) access.Config {
+func (in *instance) accessConfig(cfg *config.Config) access.Config {
 	c := access.Config{
-		Catalog:  catalog,
-		Resolver: resolver(cfg),
+		Catalog:  in.store.Catalog(),
+		Resolver: resolver{configured(cfg), in.syncer},
 		JWT:      access.JWT{Issuer: cfg.Server.JWT.Issuer, Audience: cfg.Server.JWT.Audience, JWKSURL: cfg.Server.JWT.JWKSURL, RoleClaim: cfg.Server.JWT.RoleClaim},
 	}
 	for _, name := range sortedKeys(cfg.Users) {
@@ -175,8 +178,22 @@ func accessConfig(cfg *config.Config, catalog string) access.Config {
 	return c
 }
 
-// resolver knows which dataset each table and view of schema main belongs to.
-func resolver(cfg *config.Config) access.Tables {
+// resolver knows which dataset a table or view belongs to: those that the configuration names, and those of replicas, which
+// are the source's.
+type resolver struct {
+	access.Tables
+	syncer *syncer.Syncer
+}
+
+// Dataset implements access.Resolver.
+func (r resolver) Dataset(schema, table string) (string, bool) {
+	if d, ok := r.Tables.Dataset(schema, table); ok {
+		return d, true
+	}
+	return r.syncer.Replicated(schema, table)
+}
+
+func configured(cfg *config.Config) access.Tables {
 	r := access.Tables{}
 	for name, d := range cfg.Datasets {
 		for _, t := range d.Tables() {

@@ -27,6 +27,12 @@ type tableCheck struct {
 	Key      []string             `json:"key,omitempty"`
 	KeyProof string               `json:"key_proof,omitempty"`
 	Problems []problem            `json:"problems,omitempty"`
+
+	// Of datasets that follow the write-ahead log. The first entry of such a dataset has no table.
+	Replica     bool      `json:"replica,omitempty"`
+	SourceTable string    `json:"source_table,omitempty"`
+	Identity    string    `json:"identity,omitempty"` // default | index | full | nothing
+	Warnings    []problem `json:"warnings,omitempty"` // beside those of the report
 }
 
 type problem struct {
@@ -41,8 +47,9 @@ func (a *app) checkCmd() *cobra.Command {
 		Use:   "check [DATASET...]",
 		Short: "Prove the configuration against the live source, before anything runs",
 		Long: `Prove the configuration against the live source: every query is prepared, its columns and their DuckDB types listed,
-missing columns and privileges named, rows estimated, and it is said what keeps late commits from being lost. Nothing is
-copied and nothing written. Exit code 3 says that something has to be mended first. It is also said which tables the next
+missing columns and privileges named, rows estimated, and it is said what keeps late commits from being lost. For mode: cdc
+also the server's settings, the role's rights, the way to the server and each table are looked at. Nothing is copied and
+nothing written. Exit code 3 says that something has to be mended first. It is also said which tables the next
 start of the server drops, because no dataset makes them any more, unless a server holds the file: then
 pintail reload --dry-run tells what a reload would do.
 
@@ -58,7 +65,12 @@ pintail reload --dry-run tells what a reload would do.
 			if err != nil {
 				return err
 			}
-			tables := len(found)
+			tables := 0
+			for _, t := range found {
+				if !t.Replica || t.Table != "" {
+					tables++
+				}
+			}
 			if len(args) == 0 {
 				left, err := a.checkFile(cmd.Context(), cfg)
 				if err != nil {
@@ -69,12 +81,11 @@ pintail reload --dry-run tells what a reload would do.
 			problems := 0
 			for _, t := range found {
 				problems += len(t.Problems)
-				warnings += len(t.Report.Warnings)
-				if !asJSON {
-					a.printCheck(t, brief)
-				}
+				warnings += len(t.Report.Warnings) + len(t.Warnings)
 			}
-			if asJSON {
+			if !asJSON {
+				a.printChecks(found, brief)
+			} else {
 				if err := a.printJSON(found); err != nil {
 					return err
 				}
@@ -121,8 +132,12 @@ func (a *app) check(ctx context.Context, cfg *config.Config, names []string) ([]
 		if d == nil {
 			return nil, fault.New(fault.Usage, "the configuration has: "+strings.Join(cfg.DatasetNames(), ", "), "there is no dataset %q in %s", name, cfg.Path)
 		}
-		if err := d.Unsupported(); err != nil {
-			found = append(found, tableCheck{Dataset: name, Problems: []problem{problemOf(err)}})
+		if d.Form == config.FormCDC {
+			mine, err := checkReplica(ctx, sources[d.Source].(replicaChecker), cfg, d)
+			if err != nil {
+				return nil, fault.Wrap(err, "check %s", name)
+			}
+			found = append(found, mine...)
 			continue
 		}
 		for _, p := range d.Parts {
@@ -231,13 +246,33 @@ func problemOf(err error) problem {
 	return problem{Code: string(fault.CodeOf(err)), Message: err.Error(), Hint: fault.HintOf(err)}
 }
 
+// printChecks prints each table, and what belongs to a replica together.
+func (a *app) printChecks(found []tableCheck, brief bool) {
+	for len(found) > 0 {
+		n := 1
+		if !found[0].Replica {
+			a.printCheck(found[0], brief)
+		} else {
+			for n < len(found) && found[n].Replica && found[n].Table != "" {
+				n++
+			}
+			a.printReplica(found[:n], brief)
+		}
+		found = found[n:]
+	}
+}
+
 func (a *app) printCheck(t tableCheck, brief bool) {
 	r := &t.Report
 	mark := "●"
 	if len(t.Problems) > 0 {
 		mark = "✗"
 	}
-	fmt.Fprintf(a.out, "%s %s", mark, t.Dataset)
+	name := t.Dataset
+	if t.Replica {
+		name = t.SourceTable
+	}
+	fmt.Fprintf(a.out, "%s %s", mark, name)
 	if t.Table != "" && t.Table != t.Dataset {
 		fmt.Fprintf(a.out, " → %s", t.Table)
 	}
@@ -259,6 +294,9 @@ func (a *app) printCheck(t tableCheck, brief bool) {
 		}
 		tw.Render()
 	}
+	if t.Replica {
+		fmt.Fprintf(a.out, "  key: %s; replica identity %s\n", t.keyText(), t.Identity)
+	}
 	if t.KeyProof != "" {
 		fmt.Fprintf(a.out, "  key %s: %s\n", strings.Join(t.Key, ", "), t.KeyProof)
 	}
@@ -272,12 +310,7 @@ func (a *app) printCheck(t tableCheck, brief bool) {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(a.out, "  warning: %s\n", w)
 	}
-	for _, p := range t.Problems {
-		fmt.Fprintf(a.out, "  problem: %s\n", p.Message)
-		if p.Hint != "" {
-			fmt.Fprintf(a.out, "    hint: %s\n", p.Hint)
-		}
-	}
+	a.printFindings(t, "")
 	if r.Corrected != "" {
 		fmt.Fprintf(a.out, "  the query with them:\n%s\n", indent(r.Corrected))
 	}

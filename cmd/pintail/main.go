@@ -96,8 +96,12 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default: info for serve, warn otherwise)")
 	f.StringVar(&a.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
 	root.AddCommand(a.serveCmd(), a.syncCmd(), a.checkCmd(), a.initCmd(), a.statusCmd(), a.runsCmd(), a.queryCmd(), a.verifyCmd(),
-		a.reloadCmd(), a.referenceCmd())
+		a.reloadCmd(), a.slotsCmd(), a.retryCmd(), a.referenceCmd())
+	commands := root.Commands()
 	for _, c := range root.Commands() {
+		commands = append(commands, c.Commands()...)
+	}
+	for _, c := range commands {
 		args := c.Args
 		c.Args = func(cmd *cobra.Command, given []string) error {
 			if args == nil {

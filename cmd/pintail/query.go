@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -21,7 +22,8 @@ const tableRowsMax = 1000
 func (a *app) queryCmd() *cobra.Command {
 	var format string
 	var limit int64
-	var params []string
+	var params, minLSN []string
+	var deadline time.Duration
 	c := &cobra.Command{
 		Use:   `query "SELECT …"`,
 		Short: "Run one SELECT on the copy",
@@ -30,7 +32,8 @@ object per line. A table shows the first 1,000 rows.
 
 ` + exitHelp,
 		Example: `  pintail query "SELECT status, count(*) FROM messages GROUP BY ALL"
-  pintail query --format csv -p 7 "SELECT * FROM messages WHERE partner_id = $1"`,
+  pintail query --format csv -p 7 "SELECT * FROM messages WHERE partner_id = $1"
+  pintail query --min-lsn shop=0/16B3748 "SELECT count(*) FROM shop.orders"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sql := args[0]
@@ -48,6 +51,20 @@ object per line. A table shows the first 1,000 rows.
 			body := map[string]any{"sql": sql, "format": formats[format]}
 			if len(params) > 0 {
 				body["params"] = params
+			}
+			if len(minLSN) > 0 {
+				at := map[string]string{}
+				for _, text := range minLSN {
+					dataset, lsn, ok := strings.Cut(text, "=")
+					if !ok {
+						return &usageError{fmt.Errorf("--min-lsn %q: want DATASET=LSN", text)}
+					}
+					at[dataset] = lsn
+				}
+				body["min_lsn"] = at
+			}
+			if deadline > 0 {
+				body["deadline"] = deadline.String()
 			}
 			if limit == 0 && format == "table" {
 				limit = tableRowsMax
@@ -78,6 +95,8 @@ object per line. A table shows the first 1,000 rows.
 	}
 	c.Flags().StringVar(&format, "format", "table", "table, csv or json")
 	c.Flags().Int64Var(&limit, "limit", 0, "rows at most")
+	c.Flags().StringArrayVar(&minLSN, "min-lsn", nil, "`DATASET=LSN`: wait until this dataset of mode: cdc is there in its source's log (pg_current_wal_lsn() after one's own commit)")
+	c.Flags().DurationVar(&deadline, "deadline", 0, "give up after this time, such as 5s; waiting for --min-lsn ends after 5s without it")
 	c.Flags().StringArrayVarP(&params, "param", "p", nil, "value for $1, $2, … in order")
 	return c
 }

@@ -66,6 +66,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	metrics.Watch(s.syncer.SyncedAt, s.store.Size)
+	metrics.WatchReplicas(s.syncer.ReplicaGauges)
 	err = s.run(ctx, metrics)
 	if closeErr := s.close(ctx); err == nil {
 		err = closeErr
@@ -88,7 +89,7 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 		return err
 	}
 	cfg := s.cfg
-	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, Log: s.log, Registerer: metrics.Registerer()})
+	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, Log: s.log, Registerer: metrics.Registerer(), Replicas: s.syncer})
 	door, err := httpapi.New(httpapi.Options{
 		Listen: cfg.Server.HTTP.Listen, Hosts: cfg.Server.HTTP.Hosts, TLS: httpapi.TLS{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA},
 		Access: s.access, Queries: core, Syncer: s.syncer, SyncedAt: s.syncer.SyncedAt, Reload: s.reload, Ready: s.checks().Run,
@@ -141,7 +142,10 @@ func (s *server) startup(ctx context.Context, cfg *config.Config, cut map[string
 	due := map[string]bool{}
 	for name, d := range cfg.Datasets {
 		_, again := cut[name]
-		due[name] = (again || cfg.DuckDB.SyncMode == "startup" && d.AutoLoad) && !d.Paused && d.Unsupported() == nil
+		due[name] = (again || cfg.DuckDB.SyncMode == "startup" && d.AutoLoad) && !d.Paused
+		if d.Form == config.FormCDC {
+			again = false // its tables know what they lack
+		}
 		if again && due[name] {
 			s.log.Info("a sync was cut off by the end of the process; it is started again", "dataset", name, "full", cut[name])
 		}
@@ -166,10 +170,6 @@ func (s *server) jobs(cfg *config.Config) []schedule.Job {
 	var jobs []schedule.Job
 	for _, name := range cfg.DatasetNames() {
 		d := cfg.Datasets[name]
-		if err := d.Unsupported(); err != nil {
-			s.log.Warn("dataset left out", "dataset", name, "error", err)
-			continue
-		}
 		if !d.Refresh.IsZero() {
 			jobs = append(jobs, schedule.Job{Name: name, Every: d.Refresh.Every, Cron: d.Refresh.Cron, LastRun: asOf[name], Run: func(ctx context.Context) error {
 				if s.syncer.Paused(name) {
@@ -279,7 +279,7 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 	if err != nil {
 		return err
 	}
-	if err := s.access.Update(accessConfig(cfg, s.store.Catalog())); err != nil {
+	if err := s.access.Update(s.accessConfig(cfg)); err != nil {
 		return err
 	}
 	s.syncer.Update(cfg, sources)
@@ -291,7 +291,15 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 			defer src.Close() // runs under way keep the connections they have
 		}
 	}
+	have := s.sources
 	s.cfg, s.sources = cfg, sources
+	for name, d := range old.Datasets {
+		if now := cfg.Datasets[name]; d.Form == config.FormCDC && (now == nil || now.Form != config.FormCDC || now.Source != d.Source) {
+			if err := s.syncer.Release(ctx, name, have[d.Source], now == nil || now.Form != config.FormCDC); err != nil {
+				s.log.Error("a former dataset's slot is left on its source", "dataset", name, "error", err, "hint", fault.HintOf(err))
+			}
+		}
+	}
 	for _, c := range changes {
 		if len(c.Drops) > 0 {
 			if err := s.syncer.Forget(ctx, only(old.Datasets[c.Dataset], c.Drops)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -49,7 +50,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 		return nil, nil, err
 	}
 	token := rand.Text()
-	own := accessConfig(cfg, in.store.Catalog())
+	own := in.accessConfig(cfg)
 	own.Users = []access.User{{Name: "local", Token: token, Role: "admin"}}
 	if in.access, err = access.New(own, nil, log); err != nil {
 		return fail(err)
@@ -57,7 +58,7 @@ func (a *app) ask(ctx context.Context) (*client, func(), error) {
 	if err := in.syncer.Restore(ctx); err != nil {
 		return fail(err)
 	}
-	door, err := httpapi.New(httpapi.Options{Listen: "127.0.0.1:0", Access: in.access, Queries: query.New(in.store, in.access, query.Options{Log: log}),
+	door, err := httpapi.New(httpapi.Options{Listen: "127.0.0.1:0", Access: in.access, Queries: query.New(in.store, in.access, query.Options{Log: log, Replicas: in.syncer}),
 		Syncer: in.syncer, SyncedAt: in.syncer.SyncedAt, Enabled: true, Log: log})
 	if err == nil {
 		err = door.Listen(ctx)
@@ -102,8 +103,9 @@ func (a *app) statusCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show every dataset: state, rows, freshness, watermarks",
-		Long:  "Show every dataset: state, rows, freshness, watermarks, next run.\n\n" + exitHelp,
-		Args:  cobra.NoArgs,
+		Long: "Show every dataset: state, rows, freshness, watermarks, next run. A table of mode: cdc has its source's log for a\n" +
+			"watermark, and instead of a next run how far it is behind.\n\n" + exitHelp,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			c, done, err := a.ask(ctx)
@@ -130,15 +132,22 @@ func (a *app) statusCmd() *cobra.Command {
 	return c
 }
 
-var stateMarks = map[string]string{"ready": "●", "syncing": "◐", "error": "✗", "not_synced": "○"}
+var stateMarks = map[string]string{"ready": "●", "following": "●", "syncing": "◐", "copying": "◐", "error": "✗", "failed": "✗", "not_synced": "○", "stopped": "○"}
 
 func (a *app) printStatus(s httpapi.Status) {
-	t := a.table("", "table or view", "state", "rows", "last sync", "type", "watermark", "next run")
+	t := a.table("", "table or view", "state", "rows", "last sync", "type", "watermark", "next run or lag")
 	for _, key := range sortedKeys(s.Datasets) {
 		d := s.Datasets[key]
-		state := d.State
-		if d.State == "syncing" {
-			state = fmt.Sprintf("syncing %s", bar(d.Progress))
+		state, next := d.State, until(d.NextRun)
+		if d.Replica != nil {
+			state, next = replicaState(d), lag(d.Replica)
+		}
+		mark := stateMarks[state]
+		if state == "syncing" || state == "copying" && d.Progress > 0 {
+			state = fmt.Sprintf("%s %s", state, bar(d.Progress))
+		}
+		if d.Table != nil && d.Table.Quarantined != nil {
+			state += ", in quarantine"
 		}
 		if d.Paused {
 			state += ", paused"
@@ -146,17 +155,58 @@ func (a *app) printStatus(s httpapi.Status) {
 		if d.Truncated {
 			state += ", truncated"
 		}
-		t.AppendRow(table.Row{stateMarks[d.State], key, state, count(d.Rows), ago(d.LastSync), deref(d.SyncType), watermark(d), until(d.NextRun)})
+		t.AppendRow(table.Row{mark, key, state, count(d.Rows), ago(d.LastSync), deref(d.SyncType), watermark(d), next})
 	}
 	t.Render()
+	told := map[string]bool{} // what keeps a whole replica is the error of each of its tables
 	for _, key := range sortedKeys(s.Datasets) {
-		if d := s.Datasets[key]; d.Error != nil {
-			fmt.Fprintf(a.out, "%s: %s\n", key, *d.Error)
-			if d.Hint != "" {
-				fmt.Fprintf(a.out, "  hint: %s\n", d.Hint)
-			}
+		d := s.Datasets[key]
+		switch {
+		case d.Error != nil:
+		case d.Table != nil && d.Table.State == "copying" && d.Table.Reason != "":
+			fmt.Fprintf(a.out, "%s: copied anew: %s\n", key, d.Table.Reason)
+			continue
+		default:
+			continue
 		}
+		if d.Replica != nil && d.Replica.State == "failed" && (d.Table == nil || d.Table.Error == nil) {
+			key = d.Dataset
+		}
+		line := fmt.Sprintf("%s: %s\n", key, *d.Error)
+		if d.Hint != "" {
+			line += fmt.Sprintf("  hint: %s\n", d.Hint)
+		}
+		if !told[line] {
+			fmt.Fprint(a.out, line)
+		}
+		told[line] = true
 	}
+}
+
+// replicaState is how a table of mode: cdc does, or its dataset while nothing is known of its tables.
+func replicaState(d httpapi.DatasetStatus) string {
+	switch {
+	case d.Table != nil && d.Table.State == "error", d.Replica.State == "failed":
+		return "failed"
+	case d.Table != nil && d.Replica.State != "stopped":
+		return d.Table.State
+	}
+	return d.Replica.State
+}
+
+// lag is how far a replica is behind its source.
+func lag(r *httpapi.ReplicaStatus) string {
+	var parts []string
+	if r.LagSeconds != nil {
+		parts = append(parts, (time.Duration(*r.LagSeconds*1000) * time.Millisecond).Round(100*time.Millisecond).String())
+	}
+	if r.LagBytes != nil {
+		parts = append(parts, bytesText(*r.LagBytes))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return strings.Join(parts, ", ") + " behind"
 }
 
 func bar(p float64) string {

@@ -102,13 +102,7 @@ func (a *app) runAll(ctx context.Context, names []string, kind string, full, asJ
 		return err
 	}
 	if len(names) == 0 {
-		for _, n := range cfg.DatasetNames() {
-			if cfg.Datasets[n].Unsupported() != nil {
-				fmt.Fprintf(a.errOut, "pintail: %s left out: %v\n", n, cfg.Datasets[n].Unsupported())
-				continue
-			}
-			names = append(names, n)
-		}
+		names = cfg.DatasetNames()
 	}
 	for _, n := range names {
 		if cfg.Datasets[n] == nil {

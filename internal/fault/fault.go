@@ -27,6 +27,7 @@ const (
 	SourceSQL         Code = "source_sql"         // the source refuses the query
 	SourcePrivilege   Code = "source_privilege"   // the role lacks a right on the source
 	SourceTimeout     Code = "source_timeout"     // statement_timeout, lock_timeout
+	SlotLost          Code = "slot_lost"          // the source does not have the changes since the copy's position any more
 	SchemaLost        Code = "schema_lost"        // a key or incremental column is gone from the source
 	ShapeMismatch     Code = "shape_mismatch"     // the copy's columns do not fit the source's: rebuild
 	DataMismatch      Code = "data_mismatch"      // the copy's rows contradict the source's: rebuild
@@ -73,6 +74,7 @@ var codes = map[Code]row{
 	SourceSQL:         {http.StatusBadGateway, ExitFailed, false},
 	SourcePrivilege:   {http.StatusBadGateway, ExitFailed, false},
 	SourceTimeout:     {http.StatusGatewayTimeout, ExitFailed, false},
+	SlotLost:          {http.StatusConflict, ExitFailed, false},
 	SchemaLost:        {http.StatusConflict, ExitFailed, false},
 	ShapeMismatch:     {http.StatusConflict, ExitFailed, false},
 	DataMismatch:      {http.StatusConflict, ExitFailed, false},

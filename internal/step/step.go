@@ -24,6 +24,21 @@ const (
 // All lists the steps.
 var All = []string{Recorded, Planned, Loading, Staged, Followed, Applied, Committed, Reclaimed}
 
+// The steps of a replica: of its first copy, of every batch of changes, and of tables that join in later.
+const (
+	SlotMade       = "slot_made"       // the slot is there, nothing is copied yet
+	TableCopied    = "table_copied"    // one table is copied and committed
+	BatchStaged    = "batch_staged"    // a batch's changes are in staging tables
+	BatchApplied   = "batch_applied"   // they are applied in the transaction, which is not committed
+	BatchCommitted = "batch_committed" // the transaction is committed, the source does not know yet
+	Acked          = "acked"           // the source is told with the next status update
+	SideCopied     = "side_copied"     // tables are copied beside the stream
+	Joined         = "joined"          // they take part, committed
+)
+
+// Replica lists the steps of a replica.
+var Replica = []string{SlotMade, TableCopied, BatchStaged, BatchApplied, BatchCommitted, Acked, SideCopied, Joined}
+
 // Variable arms one step: PINTAIL_KILL_AT=staged, or staged:3 for the third time it is reached.
 const Variable = "PINTAIL_KILL_AT"
 

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query"
 )
 
 // Error is the body of every failed request.
@@ -45,6 +46,10 @@ func (e *Error) GetHeaders() http.Header {
 
 // errorOf is the body for err, whose text it carries as it is.
 func errorOf(err error) *Error {
+	if errors.Is(err, query.ErrBehind) {
+		// Not too many requests: the copy was waited for in vain.
+		return &Error{Detail: ErrorDetail{Code: string(fault.CodeOf(err)), Message: err.Error(), Hint: fault.HintOf(err)}, status: http.StatusGatewayTimeout}
+	}
 	return &Error{
 		Detail: ErrorDetail{Code: string(fault.CodeOf(err)), Message: err.Error(), Hint: fault.HintOf(err)},
 		status: fault.HTTPStatus(err),

@@ -278,6 +278,8 @@ type fakeSyncer struct {
 	broken  string // the dataset that cannot start
 	runs    []store.Run
 	status  map[string]syncer.Status
+	aside   []store.Quarantined
+	slots   []syncer.Slot
 	fail    error
 }
 
@@ -370,4 +372,34 @@ func (s *fakeSyncer) Runs(_ context.Context, f store.RunFilter) ([]store.Run, er
 func (s *fakeSyncer) Pause(dataset string, paused bool) error {
 	_, err := s.start(fmt.Sprintf("paused=%t", paused), dataset)
 	return err
+}
+
+func (s *fakeSyncer) Slots(context.Context) ([]syncer.Slot, map[string]error, error) {
+	return s.slots, map[string]error{"away": fault.New(fault.SourceUnavailable, "start it", "connection refused")}, s.fail
+}
+
+func (s *fakeSyncer) DropSlot(_ context.Context, source, slot string, force bool) (syncer.Slot, error) {
+	for _, sl := range s.slots {
+		switch {
+		case sl.Name != slot:
+		case sl.Followed && !force:
+			return sl, fault.New(fault.Usage, "pause it", "dataset %s follows it", sl.Dataset)
+		default:
+			s.called("drop %s of %q", slot, source)
+			return sl, s.fail
+		}
+	}
+	return syncer.Slot{}, fault.New(fault.NotFound, "", "there is no slot %q", slot)
+}
+
+func (s *fakeSyncer) Quarantine(context.Context) ([]store.Quarantined, error) { return s.aside, s.fail }
+
+func (s *fakeSyncer) Retry(_ context.Context, dataset, table string) ([]string, error) {
+	if _, err := s.start("retry "+table, dataset); err != nil {
+		return nil, err
+	}
+	if table != "" {
+		return []string{table}, nil
+	}
+	return []string{"m_dataset", "m_results"}, nil
 }

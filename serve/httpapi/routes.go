@@ -52,6 +52,15 @@ func (s *Server) routes(api huma.API) {
 		Description: "For administrators. A reload that would drop tables or views needs confirm=true; dry_run=true only says what would change."}, s.reload)
 	register(s, api, huma.Operation{OperationID: "status", Method: http.MethodGet, Path: "/api/store/status", Tags: []string{store},
 		Summary: "State of every dataset", Errors: []int{400}}, s.status)
+	register(s, api, huma.Operation{OperationID: "quarantine", Method: http.MethodGet, Path: "/api/store/quarantine", Tags: []string{store},
+		Summary: "Tables of replicas that were set aside, and why", Errors: []int{400}}, s.quarantine)
+	register(s, api, huma.Operation{OperationID: "retry", Method: http.MethodPost, Path: "/api/store/retry/{dataset}", Tags: []string{store},
+		Summary: "Take tables out of quarantine, and copy them anew", Errors: []int{400, 404}}, s.retry)
+	register(s, api, huma.Operation{OperationID: "slots", Method: http.MethodGet, Path: "/api/store/slots", Tags: []string{store},
+		Summary: "Replication slots that Pintail has in the sources' databases", Description: "For administrators.", Errors: []int{400}}, s.slots)
+	register(s, api, huma.Operation{OperationID: "drop-slot", Method: http.MethodDelete, Path: "/api/store/slots/{slot}", Tags: []string{store},
+		Summary: "Drop a replication slot and the publication of the same name", Errors: []int{400, 404, 502, 504},
+		Description: "For administrators. One that a dataset follows, which is configured here and not paused, or that is in use elsewhere, needs force=true."}, s.dropSlot)
 
 	register(s, api, huma.Operation{OperationID: "runs", Method: http.MethodGet, Path: "/api/store/runs", Tags: []string{store},
 		Summary: "History of runs, newest first", Errors: []int{400}}, s.runs)

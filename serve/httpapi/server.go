@@ -39,6 +39,12 @@ type Syncer interface {
 	Run(ctx context.Context, id string) (store.Run, bool, error)
 	Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error)
 	Pause(dataset string, paused bool) error
+	// Slots are those that Pintail has in the sources' databases; failed says why a source could not be asked, by its name.
+	Slots(ctx context.Context) (slots []syncer.Slot, failed map[string]error, err error)
+	DropSlot(ctx context.Context, source, slot string, force bool) (syncer.Slot, error)
+	// Quarantine is what was set aside; Retry takes tables of a dataset out of it, all with "", and returns which.
+	Quarantine(ctx context.Context) ([]store.Quarantined, error)
+	Retry(ctx context.Context, dataset, table string) ([]string, error)
 }
 
 // Options of a Server. Access, Queries, Syncer and SyncedAt are needed; other zero values are the defaults named.

@@ -57,7 +57,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(a.body, &doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Len(t, doc.Paths, 20)
+	require.Len(t, doc.Paths, 24)
 	for path, item := range doc.Paths {
 		for method, op := range item {
 			require.NotEmpty(t, op.OperationID)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
 )
@@ -31,7 +34,7 @@ type SQLRequest struct {
 	Params   Params            `json:"params,omitempty"`
 	Format   string            `json:"format,omitempty" enum:"json,ndjson,csv,arrow,parquet" doc:"Of the answer; without it the Accept header decides, and then json. arrow and parquet are not available in this version."`
 	Limit    int64             `json:"limit,omitempty" minimum:"1" doc:"Rows at most; truncated says whether there were more."`
-	MinLSN   map[string]string `json:"min_lsn,omitempty" doc:"Not available in this version: no dataset is a logical replica."`
+	MinLSN   map[string]string `json:"min_lsn,omitempty" doc:"How far datasets of mode: cdc must be in their source's log before the statement reads: the answer of pg_current_wal_lsn() there, after one's own commit. It is waited for until the deadline, 5s without one and 1m at most; then the answer is 504." example:"{\"shop\":\"0/16B3748\"}"`
 	Deadline string            `json:"deadline,omitempty" doc:"From the request's arrival to the last row, as 500ms, 5s or 2m." example:"5s"`
 }
 
@@ -70,8 +73,9 @@ func (Params) Schema(huma.Registry) *huma.Schema {
 func (s *Server) sqlRoute(api huma.API, tag string) {
 	op := huma.Operation{OperationID: "sql", Method: http.MethodPost, Path: "/v0/sql", Tags: []string{tag}, Summary: "Run a SELECT and stream its rows",
 		Description: "The first rows are sent before the last are computed. A failure after that ends the answer: json gets the member error, ndjson a last line {\"error\": …}, and ndjson and csv are cut off in the middle of HTTP's framing, so that no client takes them for whole. gzip when Accept-Encoding asks for it.",
-		Errors:      []int{400, 413, 415, 429, 503}}
-	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+		Errors:      []int{400, 413, 415, 429, 503, 504}}
+	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Headers: map[string]*huma.Param{positionName: {
+		Description: "Where the rows read stand in their sources' logs: position's lsn by dataset, for every format.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "shop=0/16B3748"}}, Content: map[string]*huma.MediaType{
 		"application/json":     {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[SQLResult](), true, "")},
 		"application/x-ndjson": {Schema: &huma.Schema{Type: huma.TypeString, Description: "One object a row."}},
 		"text/csv":             {Schema: &huma.Schema{Type: huma.TypeString, Description: "A header line, then one line a row; NULL is empty, an empty text is \"\"."}},
@@ -90,8 +94,15 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 			return nil, fault.New(fault.Usage, "write it as 500ms, 5s or 2m", "deadline %q is no duration", in.Body.Deadline)
 		}
 	}
-	for dataset := range in.Body.MinLSN {
-		return nil, fault.New(fault.Usage, "leave min_lsn out; position says as of when the answer holds", "min_lsn: dataset %q is no logical replica, so it has no position in the source's log", dataset)
+	for dataset, text := range in.Body.MinLSN {
+		lsn, err := change.ParseLSN(text)
+		if err != nil {
+			return nil, fault.New(fault.Usage, "write it as pg_current_wal_lsn() gives it", "min_lsn: dataset %q: %w", dataset, err)
+		}
+		if req.MinLSN == nil {
+			req.MinLSN = map[string]change.LSN{}
+		}
+		req.MinLSN[dataset] = lsn
 	}
 	synced := s.opts.SyncedAt() // before the statement starts: what it reads is at least as new
 	res, err := s.opts.Queries.Run(ctx, infoOf(ctx).who, req)
@@ -108,6 +119,9 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer res.Close()
 		_, w := humago.Unwrap(hc)
+		if at := positionHeader(res.Positions()); at != "" {
+			w.Header().Set(positionName, at)
+		}
 		body := newBodyWriter(w, s.writeTimeout, out.contentType(), acceptsGzip(in.AcceptEncoding))
 		st := &stream{res: res, out: out, body: body, buf: out.begin(nil)}
 		for chunk != nil && err == nil {
@@ -121,10 +135,11 @@ func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, e
 			panic(http.ErrAbortHandler) // the client is gone
 		case err != nil && !body.started:
 			body.close()
+			w.Header().Del(positionName)
 			s.fail(ctx, err).write(w)
 			return
 		}
-		sum := summary{rows: st.sent, truncated: res.Truncated(), elapsed: res.Elapsed(), position: position(res.Datasets(), synced)}
+		sum := summary{rows: st.sent, truncated: res.Truncated(), elapsed: res.Elapsed(), position: position(res, synced)}
 		var end []byte
 		cut := false
 		if err == nil {
@@ -191,17 +206,43 @@ type SQLColumn struct {
 
 // Position says as of when a dataset's data holds.
 type Position struct {
-	SyncedAt time.Time `json:"synced_at"`
+	SyncedAt    *time.Time `json:"synced_at,omitempty" doc:"By the source's clock; the rows read may be newer."`
+	LSN         string     `json:"lsn,omitempty" doc:"Of a dataset of mode: cdc, exactly: the rows read are those of all transactions whose commit record lies before in the source's log, and of none after."`
+	CommittedAt *time.Time `json:"committed_at,omitempty" doc:"Commit of the last of these transactions, by the source's clock."`
+	Behind      []string   `json:"behind,omitempty" doc:"Tables read of which lsn does not hold: they are older, because they are being copied anew or are in quarantine."`
 }
 
-func position(datasets []string, synced map[string]time.Time) map[string]Position {
+func position(res *query.Result, synced map[string]time.Time) map[string]Position {
 	out := map[string]Position{}
-	for _, d := range datasets {
+	at := res.Positions()
+	for _, d := range res.Datasets() {
+		var p Position
 		if t, ok := synced[d]; ok {
-			out[d] = Position{SyncedAt: t}
+			p.SyncedAt = orNoTime(t)
+		}
+		if r, ok := at[d]; ok {
+			p.LSN, p.CommittedAt, p.Behind = r.LSN.String(), orNoTime(r.CommittedAt), r.Behind
+		}
+		if p.SyncedAt != nil || p.LSN != "" {
+			out[d] = p
 		}
 	}
 	return out
+}
+
+// positionName is the header that has the positions for every format.
+const positionName = "X-Pintail-Position"
+
+// positionHeader is its value: dataset=lsn, with commas between. Datasets of which it does not hold for every table read
+// are left out.
+func positionHeader(at map[string]query.Position) string {
+	var parts []string
+	for _, d := range slices.Sorted(maps.Keys(at)) {
+		if p := at[d]; len(p.Behind) == 0 {
+			parts = append(parts, d+"="+p.LSN.String())
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // mediaTypes are the formats that Accept may name.

@@ -96,7 +96,9 @@ func TestSQLFormats(t *testing.T) {
 		require.Contains(t, k.sql(map[string]any{"sql": "SELECT 1", "format": f}).fails(400, fault.Usage), "not available in this version")
 	}
 	k.call("POST", "/v0/sql", "", string(b), "Accept", "application/vnd.apache.arrow.stream").fails(400, fault.Usage)
-	require.Contains(t, k.sql(map[string]any{"sql": "SELECT 1", "min_lsn": map[string]string{"m": "0/16B3748"}}).fails(400, fault.Usage), "min_lsn")
+	for _, lsn := range []string{"0/16B3748", "soon", ""} {
+		require.Contains(t, k.sql(map[string]any{"sql": "SELECT 1", "min_lsn": map[string]string{"m": lsn}}).fails(400, fault.Usage), "min_lsn")
+	}
 	for _, d := range []string{"soon", "-1s", "0s", "5"} {
 		k.sql(map[string]any{"sql": "SELECT 1", "deadline": d}).fails(400, fault.Usage)
 	}

@@ -254,6 +254,9 @@ type DatasetStatus struct {
 	Refresh   string        `json:"refresh,omitempty" doc:"The schedule as configured."`
 	Guarantee string        `json:"guarantee,omitempty" doc:"What incremental syncs of it can promise."`
 	Tables    []TableStatus `json:"tables"`
+
+	Replica *ReplicaStatus `json:"replica,omitempty" doc:"Of a dataset of mode: cdc."`
+	Table   *ReplicaTable  `json:"table,omitempty" doc:"Of a dataset of mode: cdc."`
 }
 
 // TableStatus is the state of one table of a dataset.
@@ -290,6 +293,7 @@ func statusOf(st syncer.Status) DatasetStatus {
 		RefreshIntervalMinutes: st.RefreshMinutes, IncrementalColumn: orNull(st.IncrementalColumn),
 		Dataset: st.Dataset, Code: st.Code, Hint: st.Hint, RunID: st.RunID, Progress: st.Progress, Paused: st.Paused,
 		LastFull: st.LastFull, NextRun: st.NextRun, Refresh: st.Refresh, Guarantee: st.Guarantee, Tables: []TableStatus{},
+		Replica: replicaOf(st.Replica), Table: replicaTableOf(st.Table),
 	}
 	for _, t := range st.Tables {
 		out.Watermarks[t.Name] = orNull(t.Watermark)

@@ -1,0 +1,178 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/store"
+)
+
+// stopChanged stops the replicas whose configuration or source is another one in cfg, and returns their names.
+func (s *Syncer) stopChanged(cfg *config.Config, sources map[string]source.Source) map[string]bool {
+	s.mu.Lock()
+	changed := map[string]bool{}
+	for name, r := range s.replicas {
+		d := cfg.Datasets[name]
+		if d != nil && d.Form == config.FormCDC && !d.Paused {
+			was, is := *r.d, *d
+			was.Line, is.Line = 0, 0
+			if reflect.DeepEqual(was, is) && sources[d.Source] == source.Source(r.src) {
+				continue
+			}
+		}
+		changed[name] = true
+	}
+	s.mu.Unlock()
+	for name := range changed {
+		s.stopReplica(name)
+	}
+	return changed
+}
+
+// Release gives back what a dataset of mode: cdc has on its source, slot and publication, and with tables what it has in the
+// file. A source that cannot be reached keeps them; the error says what to run there.
+func (s *Syncer) Release(ctx context.Context, dataset string, src source.Source, tables bool) error {
+	s.stopReplica(dataset)
+	c, err := readClaim(ctx, s.store, dataset)
+	if err != nil {
+		return err
+	}
+	states, err := s.store.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, t := range states {
+			if t.Dataset != dataset {
+				continue
+			}
+			if !tables {
+				if err := tx.SetWatermark(t.Target, nil); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := tx.DropTable(t.Target); err != nil {
+				return err
+			}
+			if err := tx.DeleteTable(t.Target); err != nil {
+				return err
+			}
+			if err := tx.Unquarantine(dataset, t.Target); err != nil {
+				return err
+			}
+		}
+		return tx.DeletePosition(dataset)
+	})
+	if err != nil {
+		return fault.Wrap(err, "drop the tables of %s", dataset)
+	}
+	if tables {
+		s.dropSchemas(ctx, states, dataset)
+	}
+	if c.Slot == "" {
+		return nil
+	}
+	if err := releaseClaim(ctx, c, src); err != nil {
+		return err
+	}
+	return s.store.Commit(ctx, func(tx *store.Tx) error { return tx.DeleteMeta(claimPrefix + dataset) })
+}
+
+// dropSchemas drops the schemas in which nothing is left.
+func (s *Syncer) dropSchemas(ctx context.Context, states []store.TableState, dataset string) {
+	err := s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, t := range states {
+			if schema, _, ok := strings.Cut(t.Target, "."); ok && t.Dataset == dataset {
+				if err := tx.DropSchema(schema); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Warn("an empty schema stays", "dataset", dataset, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range states {
+		if t.Dataset == dataset {
+			delete(s.replicated, foldName(t.Target))
+		}
+	}
+}
+
+func releaseClaim(ctx context.Context, c claim, src source.Source) error {
+	rep, ok := src.(source.Replicator)
+	var err error = fault.New(fault.Config, "", "source %s is not configured any more", c.Source)
+	if ok {
+		if err = rep.DropSlot(ctx, c.Slot); err == nil {
+			err = rep.Unpublish(ctx, c.Slot)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.CodeOf(err), fmt.Sprintf("run on the source, or its log fills the disk: SELECT pg_drop_replication_slot('%s'); DROP PUBLICATION %s", c.Slot, c.Slot),
+		"slot and publication %s are left on source %s: %w", c.Slot, c.Source, err)
+}
+
+// ReleaseLeftovers does so for datasets that were taken out of the configuration while no server ran. What cannot be given
+// back is told, and tried again by the next start.
+func (s *Syncer) ReleaseLeftovers(ctx context.Context) error {
+	all, err := s.store.Meta(ctx, claimPrefix)
+	if err != nil {
+		return err
+	}
+	for name := range all {
+		dataset := strings.TrimPrefix(name, claimPrefix)
+		s.mu.Lock()
+		cfg, sources := s.cfg, s.sources
+		s.mu.Unlock()
+		c, err := readClaim(ctx, s.store, dataset)
+		if err != nil {
+			return err
+		}
+		if d := cfg.Datasets[dataset]; d != nil && d.Form == config.FormCDC && d.Source == c.Source {
+			continue
+		}
+		d := cfg.Datasets[dataset]
+		if err := s.Release(ctx, dataset, sources[c.Source], d == nil || d.Form != config.FormCDC); err != nil {
+			s.log.Error("a former dataset's slot is left on its source", "dataset", dataset, "error", err, "hint", fault.HintOf(err))
+		}
+	}
+	return nil
+}
+
+// Replicated says which dataset of mode: cdc a table of the copy belongs to. Names are compared as DuckDB does.
+func (s *Syncer) Replicated(schema, table string) (string, bool) {
+	target := schema + "." + table
+	if foldName(schema) == "main" {
+		target = table
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dataset, ok := s.replicated[foldName(target)]
+	if d := s.cfg.Datasets[dataset]; !ok || d == nil || d.Form != config.FormCDC {
+		return "", false
+	}
+	return dataset, true
+}
+
+// Position is how far a dataset's copy is; ok is false for one that is not followed.
+func (s *Syncer) Position(dataset string) (change.Position, bool) {
+	s.mu.Lock()
+	r := s.replicas[dataset]
+	s.mu.Unlock()
+	if r == nil {
+		return change.Position{}, false
+	}
+	return r.position(), true
+}

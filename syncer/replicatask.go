@@ -1,0 +1,268 @@
+package syncer
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/store"
+)
+
+// startReplica begins to follow a dataset for as long as the process serves. s.mu is held.
+func (s *Syncer) startReplica(d *config.Dataset) error {
+	if s.replicas[d.Name] != nil || s.base == nil || s.base.Err() != nil {
+		return nil
+	}
+	src, ok := s.sources[d.Source].(source.Replicator)
+	if !ok {
+		return fault.New(fault.Config, "", "source %s cannot be followed", d.Source)
+	}
+	r := newReplica(s, d, src)
+	var ctx context.Context
+	ctx, r.stop = context.WithCancelCause(s.base)
+	s.replicas[d.Name] = r
+	s.wg.Go(func() { r.run(ctx) })
+	return nil
+}
+
+// stopReplica ends it and waits. s.mu is not held.
+func (s *Syncer) stopReplica(name string) {
+	s.mu.Lock()
+	r := s.replicas[name]
+	delete(s.replicas, name)
+	s.mu.Unlock()
+	if r != nil {
+		r.stop(errStopping)
+		<-r.over
+	}
+}
+
+// startReplicas follows every dataset that is to be followed from the start, and those that were until now.
+func (s *Syncer) startReplicas(also map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range s.cfg.DatasetNames() {
+		d := s.cfg.Datasets[name]
+		if d.Form != config.FormCDC || s.paused[name] {
+			continue
+		}
+		if !also[name] && (!d.AutoLoad || s.cfg.DuckDB.SyncMode != "startup") {
+			continue
+		}
+		if err := s.startReplica(d); err != nil {
+			s.log.Error("the dataset is not followed", "dataset", name, "error", err)
+		}
+	}
+}
+
+// replica is the one that follows the dataset; without a server it is one for the caller alone, which release ends.
+func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Source, a *active, full bool) (r *replica, release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.base != nil {
+		err := s.startReplica(d)
+		r := s.replicas[d.Name]
+		if err == nil && r == nil {
+			err = errStopping
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		r.led(a)
+		if full {
+			r.copyAll("asked for")
+		}
+		return r, func() { r.led(nil) }, nil
+	}
+	rep, ok := src.(source.Replicator)
+	if !ok {
+		return nil, nil, fault.New(fault.Config, "", "source %s cannot be followed", d.Source)
+	}
+	r = newReplica(s, d, rep)
+	r.led(a)
+	if full {
+		r.anew = "asked for"
+	}
+	ctx, r.stop = context.WithCancelCause(ctx)
+	s.wg.Go(func() { r.run(ctx) })
+	return r, func() { r.stop(errStopping); <-r.over }, nil
+}
+
+// led has copies counted in a run that waits for them.
+func (r *replica) led(a *active) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lead = a
+}
+
+// copyAll has every table copied anew.
+func (r *replica) copyAll(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stream == nil {
+		r.anew, r.failure = why, nil
+	} else {
+		for target := range r.tables {
+			r.needs[target] = why
+		}
+	}
+	if r.ring != nil {
+		r.ring()
+	}
+}
+
+// replicaTask waits until the replica stands where the source is now; with full all tables are copied anew before.
+func (s *Syncer) replicaTask(full bool) task {
+	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
+		r, release, err := s.replica(ctx, d, src, a, full)
+		if err != nil {
+			return err
+		}
+		defer release()
+		r.forgive()
+		before := r.totals()
+		server, err := r.src.Identify(ctx)
+		if err != nil {
+			return fault.Wrap(err, "sync %s", d.Name)
+		}
+		if err := r.caughtUp(ctx, server.LSN, r.lookAgain()); err != nil {
+			return fault.Wrap(err, "sync %s", d.Name)
+		}
+		s.note(a, func(run *store.Run) {
+			run.State, run.Progress = StateReady, 1
+			run.RowsWritten += r.totals() - before
+		})
+		return nil
+	}
+}
+
+// forgive has what failed before tried again now.
+func (r *replica) forgive() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure, r.addFailure = nil, nil
+	if r.ring != nil {
+		r.ring()
+	}
+}
+
+// lookAgain has the source's tables listed, and returns what looks is after that.
+func (r *replica) lookAgain() int {
+	r.mu.Lock()
+	looks := r.looks
+	r.mu.Unlock()
+	r.ask(func(ctx context.Context) error {
+		if r.stream == nil || r.looks > looks {
+			return nil // a session begins with it
+		}
+		_, err := r.look(ctx)
+		return err
+	})
+	return looks + 1
+}
+
+// totals counts the changes applied so far.
+func (r *replica) totals() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range r.tables {
+		n += h.counts.inserts + h.counts.updates + h.counts.deletes
+	}
+	return n
+}
+
+// caughtUp waits until the copy is at lsn and no table is missing, when the source's tables were listed so many times. What keeps it from that for too long is its error, and so
+// is a table that is set aside.
+func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error {
+	limit := time.NewTimer(r.s.retryMax)
+	defer limit.Stop()
+	var failing error
+	for {
+		r.mu.Lock()
+		there := r.looks >= looks && r.at.LSN >= lsn && r.stream != nil && len(r.needs) == 0 && r.anew == ""
+		moved, failure := r.moved, r.failure
+		if failure == nil {
+			failure = r.addFailure
+		}
+		var aside error
+		for _, name := range slices.Sorted(maps.Keys(r.tables)) {
+			if h := r.tables[name]; h.state == tableError {
+				aside = h.err
+				break
+			}
+		}
+		r.mu.Unlock()
+		switch {
+		case there:
+			return aside
+		case failure != nil && !fault.Transient(failure):
+			return failure
+		case failure == nil:
+			limit.Reset(r.s.retryMax)
+		}
+		failing = failure
+		select {
+		case <-moved:
+		case <-limit.C:
+			if failing != nil {
+				return failing
+			}
+		case <-r.over:
+			return errStopping
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// copyAgain has tables of a dataset copied anew: those of targets, or all. Whether a replica runs now or later, it finds that.
+func (s *Syncer) copyAgain(ctx context.Context, d *config.Dataset, table, why string) ([]string, error) {
+	states, err := s.store.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var targets, all []string
+	for _, t := range states {
+		if t.Dataset != d.Name {
+			continue
+		}
+		all = append(all, t.Target)
+		if table == "" || table == t.Target || table == t.Part {
+			targets = append(targets, t.Target)
+		}
+	}
+	if len(targets) == 0 {
+		return nil, fault.New(fault.NotFound, "leave table out to copy all of them", "dataset %s has no table %q; it has %v", d.Name, table, all)
+	}
+	if err := s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, t := range targets {
+			if err := tx.SetWatermark(t, nil); err != nil {
+				return err
+			}
+			if err := tx.Unquarantine(d.Name, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	r := s.replicas[d.Name]
+	s.mu.Unlock()
+	if r != nil {
+		r.ask(func(context.Context) error {
+			for _, t := range targets {
+				r.need(t, why)
+			}
+			return nil
+		})
+	}
+	slices.Sort(targets)
+	return targets, nil
+}
