@@ -18,7 +18,7 @@ func TestConfigIsValid(t *testing.T) {
 	if len(warnings) > 0 {
 		t.Errorf("warnings: %v", warnings)
 	}
-	if len(c.Datasets) != 3 {
-		t.Errorf("%d datasets, want 3", len(c.Datasets))
+	if len(c.Datasets) != 4 {
+		t.Errorf("%d datasets, want 4", len(c.Datasets))
 	}
 }

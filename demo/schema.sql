@@ -95,4 +95,16 @@ DO $$ BEGIN
     END IF;
 END $$;
 GRANT pg_read_all_stats TO pintail;
+
+-- Who follows the log for Pintail: the right to read it, and to publish the tables, which only their owner has.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pintail_replica') THEN
+        CREATE ROLE pintail_replica LOGIN REPLICATION PASSWORD 'pintail';
+    END IF;
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO pintail_replica', current_database());
+END $$;
+ALTER TABLE partners OWNER TO pintail_replica;
+ALTER TABLE messages OWNER TO pintail_replica;
+ALTER TABLE llm_traces OWNER TO pintail_replica;
+ALTER TABLE llm_metric_results OWNER TO pintail_replica;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO pintail;

@@ -37,6 +37,7 @@ type show struct{ What, SQL string }
 var shows = []show{
 	{"messages by partner and status", "SELECT name, status, count(*) AS messages FROM messages_by_partner JOIN errors_partners USING (partner_id) GROUP BY ALL ORDER BY messages DESC LIMIT 10"},
 	{"the commonest errors", "SELECT name, split_part(error, chr(10), 1) AS first_line, count(*) AS times, max(updated_at) AS last_seen FROM errors GROUP BY ALL ORDER BY times DESC LIMIT 5"},
+	{"the same source as it is now, followed change by change", "SELECT status, count(*) AS messages, max(updated_at) AS last_change FROM live.messages GROUP BY ALL ORDER BY ALL"},
 	{"language model metrics", "SELECT metric_name, count(*) AS results, round(avg(metric_score), 4) AS mean FROM monitoring_data GROUP BY ALL ORDER BY ALL"},
 }
 
