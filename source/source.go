@@ -120,6 +120,17 @@ type Snapshot interface {
 	Close() error
 }
 
+// RewrittenError is Seal's: these tables, partitioned ones by their root, cannot be read under the snapshot. Zero is one that is
+// gone.
+type RewrittenError struct {
+	Tables map[uint32]bool // OIDs
+	Names  string
+}
+
+func (e *RewrittenError) Error() string {
+	return e.Names + " was rewritten or made anew (ALTER TABLE, TRUNCATE, VACUUM FULL) while the snapshot was taken"
+}
+
 // SnapshotOptions hold for every session of a snapshot.
 type SnapshotOptions struct {
 	StatementTimeout time.Duration // 0 is none

@@ -459,11 +459,11 @@ func (h *held) free(ctx context.Context, err error) {
 // pg_class is read at the snapshot, pg_relation_filenode and pg_locks are of now. A role that may not see locks looks at all
 // tables: that of another's may cost it a retry.
 const (
-	sealLocked = `SELECT l.relation::regclass::text FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
+	sealLocked = `SELECT l.relation::regclass::text, coalesce(pg_partition_root(c.oid), c.oid) FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
 		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND l.granted
 		AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND (c.oid IS NULL OR c.relkind IN ('r', 'm') AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))`
-	sealAll = `SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+	sealAll = `SELECT c.oid::regclass::text, coalesce(pg_partition_root(c.oid), c.oid) FROM pg_class c WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
 		AND c.relfilenode <> 0 AND c.relfilenode <> pg_relation_filenode(c.oid) LIMIT 10`
 )
 
@@ -482,11 +482,14 @@ func (n *Snapshot) Seal(ctx context.Context) error {
 		return nil
 	}
 	var names []string
+	rewritten := &source.RewrittenError{Tables: map[uint32]bool{}}
 	for i := range rs[0].rows {
 		names = append(names, rs[0].text(i, 0))
+		rewritten.Tables[oid(rs[0].text(i, 1))] = true
 	}
+	rewritten.Names = strings.Join(names, ", ")
 	return n.src.failed(ctx, fault.New(fault.SourceConflict, "This is tried again with a new snapshot.",
-		"%s was rewritten or made anew (ALTER TABLE, TRUNCATE, VACUUM FULL) while the snapshot was taken", strings.Join(names, ", ")),
+		"%w", rewritten),
 		"checking that no table changed under the snapshot")
 }
 
