@@ -184,6 +184,9 @@ func (c *comparison) sample(ctx context.Context) error {
 			}
 		}
 	}
+	if len(all) == 0 {
+		return nil // none of the rows is compared
+	}
 	sort.Slice(all, func(i, j int) bool { return bytes.Compare(all[i].order, all[j].order) < 0 })
 	for i := 1; i < n; i++ {
 		b := all[i*len(all)/n]

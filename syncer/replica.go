@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -153,7 +154,7 @@ func (r *replica) run(ctx context.Context) {
 		case fault.Config, fault.SlotLost, fault.SourcePrivilege:
 			pause = permanentPause
 		}
-		r.fail(err, pause)
+		r.fail(err, pause) //nolint:contextcheck // It only logs.
 		if err := r.rest(ctx, pause); err != nil {
 			return
 		}
@@ -239,9 +240,9 @@ func (r *replica) answer(ctx context.Context) error {
 }
 
 // session goes on from where the file stands until something fails.
-func (r *replica) session(ctx context.Context) error {
+func (r *replica) session(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer r.leave()
+	defer func() { r.leave(err) }() //nolint:contextcheck // What a session holds is let go after its context has ended.
 	defer cancel()
 	r.opened = false
 	if err := r.prepare(ctx); err != nil {
@@ -284,9 +285,12 @@ func (r *replica) startOver() string {
 }
 
 // leave ends what a session holds.
-func (r *replica) leave() {
+func (r *replica) leave(why error) {
 	if r.adding != nil {
-		r.adding.finish(errStopping)
+		if errors.Is(why, context.Canceled) {
+			why = errStopping
+		}
+		r.adding.finish(why)
 	}
 	r.apply.drop(context.Background())
 	r.meter = meter{}

@@ -254,7 +254,7 @@ func (r *replica) beginCopy(ctx context.Context, why string) (*active, func(erro
 		r.copying = nil
 		r.mu.Unlock()
 		r.s.note(a, func(run *store.Run) { run.State, run.Progress = StateReady, 1 })
-		_ = r.s.conclude(ctx, a, err, true)
+		_ = r.s.conclude(context.WithoutCancel(ctx), a, err, true)
 		close(a.done)
 	}, nil
 }
@@ -320,7 +320,7 @@ func (r *replica) add(ctx context.Context) error {
 	ad := &addition{r: r, all: chosen, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}}, over: make(chan struct{}), end: end}
 	ad.ctx, ad.cancel = context.WithCancel(ctx)
 	r.adding = ad
-	go ad.run(a)
+	go ad.run(a) //nolint:contextcheck // It has the context of the session.
 	return nil
 }
 
@@ -343,7 +343,7 @@ func (ad *addition) run(a *active) {
 		if err == nil {
 			err = ad.join(ctx)
 		}
-		ad.finish(err)
+		ad.finish(err) //nolint:contextcheck // As with the session.
 		if err != nil && ad.r.stream == nil {
 			return err // it is to be opened again
 		}

@@ -485,7 +485,7 @@ func (r *replica) takeUp(ctx context.Context, f *followed, c *candidate, p *part
 		return "its columns or deletes in the configuration, or its key, changed", nil
 	}
 	var old shape
-	if err := json.Unmarshal(p.state.Columns, &old); err != nil || len(old.Columns) == 0 {
+	if readable := json.Unmarshal(p.state.Columns, &old) == nil; !readable || len(old.Columns) == 0 {
 		return "the stored columns are unreadable", nil
 	}
 	f.desc = old.description(p.desc)

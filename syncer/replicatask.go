@@ -15,7 +15,7 @@ import (
 
 // startReplica begins to follow a dataset for as long as the process serves. s.mu is held.
 func (s *Syncer) startReplica(d *config.Dataset) error {
-	if s.replicas[d.Name] != nil || s.base == nil || s.base.Err() != nil {
+	if serving := s.base != nil && s.base.Err() == nil; !serving || s.replicas[d.Name] != nil {
 		return nil
 	}
 	src, ok := s.sources[d.Source].(source.Replicator)
@@ -65,7 +65,7 @@ func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Sour
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.base != nil {
-		err := s.startReplica(d)
+		err := s.startReplica(d) //nolint:contextcheck // It follows for as long as the process serves.
 		r := s.replicas[d.Name]
 		if err == nil && r == nil {
 			err = errStopping

@@ -181,7 +181,7 @@ func (s *Syncer) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	s.base = ctx
 	s.mu.Unlock()
-	s.startReplicas(nil)
+	s.startReplicas(nil) //nolint:contextcheck // They have the context of the server.
 	<-ctx.Done()
 	s.mu.Lock()
 	for _, a := range s.running {

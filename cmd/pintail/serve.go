@@ -282,7 +282,7 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 	if err := s.access.Update(s.accessConfig(cfg)); err != nil {
 		return err
 	}
-	s.syncer.Update(cfg, sources)
+	s.syncer.Update(cfg, sources) //nolint:contextcheck // What it starts outlives the request.
 	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
 		return err
 	}
