@@ -140,7 +140,7 @@ func (n *normaliser) forms(keys ...string) []string {
 // belongs says which forms a key has a meaning in; keys not listed go with all but cdc.
 var belongs = map[string][]Form{
 	"join": {FormSplit}, "view": {FormQueries}, "where": {FormTable},
-	"tables": {FormCDC}, "into": {FormCDC}, "deletes": {FormCDC}, "batch": {FormCDC}, "memory": {FormCDC}, "on_lost_slot": {FormCDC}, "table_options": {FormCDC},
+	"tables": {FormCDC}, "into": {FormCDC}, "deletes": {FormCDC}, "lsn_columns": {FormCDC}, "batch": {FormCDC}, "memory": {FormCDC}, "on_lost_slot": {FormCDC}, "table_options": {FormCDC},
 	"columns": {FormSplit, FormQueries, FormTable},
 	"source":  {FormSplit, FormQueries, FormTable, FormCDC}, "mode": {FormSplit, FormQueries, FormTable, FormCDC},
 	"out_of_range": {FormSplit, FormQueries, FormTable, FormCDC}, "paused": {FormSplit, FormQueries, FormTable, FormCDC},

@@ -57,6 +57,7 @@ type replica struct {
 	tables     map[string]*tableHealth // by target
 	needs      map[string]string       // target → why it is to be copied
 	anew       string                  // why everything is to be copied under a new slot
+	startsOver bool                    // the session knows of anew
 	failedAt   time.Time               // when it was logged
 	failure    error                   // of the last session; nil while one goes well
 	addFailure error                   // of the last addition; nil once one went well
@@ -150,8 +151,10 @@ func (r *replica) run(ctx context.Context) {
 			wait.Reset()
 		}
 		pause := wait.NextBackOff()
-		switch fault.CodeOf(err) {
-		case fault.Config, fault.SlotLost, fault.SourcePrivilege:
+		switch code := fault.CodeOf(err); {
+		case code == fault.SlotLost && r.mendsItself(err):
+			continue
+		case code == fault.Config, code == fault.SlotLost, code == fault.SourcePrivilege:
 			pause = permanentPause
 		}
 		r.fail(err, pause) //nolint:contextcheck // It only logs.
@@ -159,6 +162,21 @@ func (r *replica) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// mendsItself says whether the next session copies everything, because of this failure or because it was asked for while the
+// session that has failed did not know it yet.
+func (r *replica) mendsItself(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.anew != "" {
+		return !r.startsOver
+	}
+	if !r.opened || r.d.CDC.OnLostSlot == "stop" {
+		return false
+	}
+	r.anew = err.Error()
+	return true
 }
 
 // rest waits, or until somebody asks for something.
@@ -245,6 +263,9 @@ func (r *replica) session(ctx context.Context) (err error) {
 	defer func() { r.leave(err) }() //nolint:contextcheck // What a session holds is let go after its context has ended.
 	defer cancel()
 	r.opened = false
+	r.mu.Lock()
+	r.startsOver = false
+	r.mu.Unlock()
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}

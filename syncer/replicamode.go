@@ -38,8 +38,16 @@ func (r *replica) kept(c *candidate) error {
 	return nil
 }
 
+// rowID is DuckDB's name for where a row lies, by which the rows are found that versions end or that have equals.
+const rowID = "rowid"
+
 // keptNames refuses columns of the source that are called like those that are kept.
 func (c *candidate) keptNames(columns []string) error {
+	for _, name := range columns {
+		if foldName(name) == rowID && (c.keep.Deletes != change.DeletesHard || len(c.table.Key) == 0) {
+			return fault.New(fault.Config, "leave it out in table_options, or rename it in the source", "table %s has a column %q, which hides DuckDB's own: a table without a key, and deletes: soft and history, need that", &c.table, name)
+		}
+	}
 	for _, k := range store.KeptColumns(c.keep) {
 		for _, name := range columns {
 			if foldName(name) == k.Name {
@@ -121,7 +129,7 @@ func (c *comparison) overlaps(ctx context.Context) (n int64, err error) {
 	return *change.At[int64](&ch.Vectors[0], 0), nil
 }
 
-// live is the condition of the rows that are compared, behind WHERE; "" is all.
+// live is the condition of the rows that are compared; "" is all.
 func (c *comparison) live() string {
 	return store.LiveCondition(c.keep)
 }

@@ -102,6 +102,7 @@ func (r *replica) freshness(ctx context.Context, server *source.Server) (string,
 	r.mu.Lock()
 	r.claimed = r.claim
 	anew := r.anew
+	r.startsOver = anew != ""
 	r.mu.Unlock()
 	if anew != "" {
 		return anew, nil

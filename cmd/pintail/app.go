@@ -150,7 +150,7 @@ func openSources(cfg, old *config.Config, have map[string]source.Source, log *sl
 				continue
 			}
 		}
-		src, err := postgres.Open(postgres.Config{Name: name, URL: s.URL.Reveal(), Pool: s.Pool, Read: s.Read, FetchRows: cfg.DuckDB.SyncChunkSize, Log: log})
+		src, err := postgres.Open(postgres.Config{Name: name, URL: s.URL.Reveal(), Pool: s.Pool, Read: s.Read, Bandwidth: s.Bandwidth.Bytes(), FetchRows: cfg.DuckDB.SyncChunkSize, Log: log})
 		if err != nil {
 			return nil, fault.Wrap(err, "source %s", name)
 		}

@@ -80,7 +80,8 @@ type tableChanges struct {
 
 	inserts, updates, removals int64
 
-	key, scratch []byte
+	key     []byte
+	scratch [2][]byte // of rows put together, in turn: one may be made of the other
 }
 
 // apply takes one change in. An error means that the stream does not fit what is known of the table.
@@ -245,7 +246,7 @@ func (t *tableChanges) fillOf(row, from tupleData, columns []int) tupleData {
 	if !unsent(row) {
 		return row
 	}
-	b := append(t.scratch[:0], row[:2]...)
+	b := append(t.scratch[0][:0], row[:2]...)
 	at, other := 2, 2
 	for i := range row.columns() {
 		begin, otherBegin := at, other
@@ -258,7 +259,7 @@ func (t *tableChanges) fillOf(row, from tupleData, columns []int) tupleData {
 			b = append(b, row[begin:at]...)
 		}
 	}
-	t.scratch = b
+	t.scratch[0], t.scratch[1] = t.scratch[1], b
 	return tupleData(b)
 }
 
@@ -378,8 +379,8 @@ func (t *tableChanges) reset() {
 	if cap(t.entries) > entriesKept {
 		t.entries, t.slots = nil, nil
 	}
-	if cap(t.scratch) > arenaBytes {
-		t.scratch = nil
+	if cap(t.scratch[0])+cap(t.scratch[1]) > arenaBytes {
+		t.scratch = [2][]byte{}
 	}
 	t.entries, t.truncate, t.inserts, t.updates, t.removals = t.entries[:0], false, 0, 0, 0
 	clear(t.slots)

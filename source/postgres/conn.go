@@ -134,7 +134,9 @@ func (s *Source) dial(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{conn: conn, wire: newWire()}, nil
+	w := newWire()
+	w.limit = s.limit
+	return &session{conn: conn, wire: w}, nil
 }
 
 // acquire waits for one of the pool's slots.

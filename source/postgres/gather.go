@@ -211,12 +211,14 @@ func (s *changeStream) row(r *rowMessage) error {
 
 // truncate empties a table. Where the copy keeps what is gone, the changes of before are a batch of their own.
 func (s *changeStream) truncate(f *followed) error {
-	if f.Keep.Deletes != change.DeletesHard && len(s.changes(f).entries) > 0 {
+	t := s.changes(f)
+	if f.Keep.Deletes != change.DeletesHard && len(t.entries) > 0 {
 		if err := s.part(); err != nil {
 			return err
 		}
+		t = s.changes(f)
 	}
-	s.changes(f).clear()
+	t.clear()
 	return nil
 }
 

@@ -137,6 +137,7 @@ func (s *Source) follow(ctx context.Context, c *pgconn.PgConn, server source.Ser
 	}
 	st.ctx, st.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	st.wire.ctx = st.ctx
+	st.wire.limit = s.limit
 	st.received.Store(uint64(o.From))
 	st.durable.Store(uint64(o.From))
 	for range cap(st.free) {
@@ -272,6 +273,10 @@ func (s *changeStream) receive() {
 		err = cause
 	}
 	s.cancel(err)
+	if sqlstate(err) == "42704" {
+		// The log that is still to be read is of a time when the publication was not there (before PostgreSQL 18).
+		err = fault.New(fault.SlotLost, "", "publication %s was dropped and made again: changes in between are not sent: %w", s.opt.Publication, err)
+	}
 	s.failure = s.src.failed(context.WithoutCancel(s.ctx), err, "following replication slot %s", s.opt.Slot)
 	close(s.over)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"golang.org/x/time/rate"
+
 	"github.com/pintaildb/pintail/change/types"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
@@ -22,6 +24,7 @@ type Config struct {
 	URL       string // a connection URL or libpq's key/value text; the PG* variables, passfile and services work as in libpq
 	Pool      int    // connections at most; 0 is 8
 	Read      string // auto | copy | cursor; "" is auto
+	Bandwidth int64  // bytes a second that all connections together read at most; 0 is no limit
 	FetchRows int    // rows a FETCH brings where a cursor is used; 0 is 10,000
 	Log       *slog.Logger
 }
@@ -33,6 +36,7 @@ type Source struct {
 	config  *pgconn.Config
 	secrets []string
 	log     *slog.Logger
+	limit   *rate.Limiter // of bytes read; nil is none
 	slots   chan struct{} // one for each connection in use
 
 	mu      sync.Mutex
@@ -68,6 +72,9 @@ func Open(c Config) (*Source, error) {
 	s := &Source{
 		cfg: c, log: c.Log.With("source", c.Name), slots: make(chan struct{}, c.Pool),
 		pids: map[string]struct{}{}, builtin: map[uint32]types.Info{}, secrets: secretsOf(c.URL),
+	}
+	if c.Bandwidth > 0 {
+		s.limit = rate.NewLimiter(rate.Limit(c.Bandwidth), int(max(c.Bandwidth/10, 64<<10)))
 	}
 	s.first.Store(true)
 	switch c.Read {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"runtime"
 
+	"golang.org/x/time/rate"
+
 	"github.com/pintaildb/pintail/change/types"
 )
 
@@ -25,12 +27,13 @@ var errProtocol = errors.New("the server's answer is not PostgreSQL's protocol")
 // wire reads one connection's messages in place: a row's bytes are decoded where the socket left them, and long strings
 // are pointed at, not copied. It takes the connection over from pgconn between two statements and gives it back afterwards.
 type wire struct {
-	ctx  context.Context
-	net  net.Conn
-	raw  rawSocket
-	buf  []byte // unread bytes are buf[r:w]; types.Slack bytes at its end are never filled
-	r, w int
-	pin  runtime.Pinner // DuckDB's vectors point into buf
+	limit *rate.Limiter // of the source, shared by its connections; nil is none
+	ctx   context.Context
+	net   net.Conn
+	raw   rawSocket
+	buf   []byte // unread bytes are buf[r:w]; types.Slack bytes at its end are never filled
+	r, w  int
+	pin   runtime.Pinner // DuckDB's vectors point into buf
 }
 
 func newWire() *wire {
@@ -90,12 +93,25 @@ func (w *wire) fill() error {
 	}
 	w.w += n
 	if n > 0 {
-		return nil
+		return w.pay(n)
 	}
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
 	return err
+}
+
+// pay waits until the source's bandwidth allows for what was read. What was read before it does not come faster through the
+// network's buffers than those are large.
+func (w *wire) pay(n int) error {
+	for n > 0 && w.limit != nil {
+		some := min(n, w.limit.Burst())
+		if err := w.limit.WaitN(w.ctx, some); err != nil {
+			return context.Cause(w.ctx)
+		}
+		n -= some
+	}
+	return nil
 }
 
 // makeRoom moves the unread bytes to the front, or grows the buffer for the message that fills it.
