@@ -123,7 +123,7 @@ func newClaim(d *config.Dataset) claim {
 
 func newReplica(s *Syncer, d *config.Dataset, src source.Replicator) *replica {
 	r := &replica{s: s, d: d, src: src, log: s.log.With("dataset", d.Name), over: make(chan struct{}), moved: make(chan struct{}),
-		tables: map[string]*tableHealth{}, needs: map[string]string{}, causes: map[string][]string{}, apply: applier{store: s.store}}
+		tables: map[string]*tableHealth{}, needs: map[string]string{}, causes: map[string][]string{}, apply: applier{store: s.store, pressed: map[string]int{}}}
 	r.apply.reshape, r.apply.texts = r.reshape, d.OutOfRange == "text"
 	r.wait = newBackoff()
 	return r

@@ -40,7 +40,8 @@ type applier struct {
 	lost   []lostTable
 	// reshape brings a table into another form; nil where a table that changes its form is given up.
 	reshape func(ctx context.Context, f *followed, columns []change.SourceColumn) (*reshaped, error)
-	shapes  []*reshaped // that take their places with the next commit
+	shapes  []*reshaped    // that take their places with the next commit
+	pressed map[string]int // target → how often in a row its changes did not fit into memory
 }
 
 type stagedPart struct {
@@ -66,6 +67,10 @@ type applied struct {
 
 // some says whether anything is staged.
 func (a *applier) some() bool { return len(a.parts)+len(a.shapes) > 0 }
+
+// pressedMax is how often it is tried again when a table's changes do not fit into memory, which others may have used, before
+// the table is set aside and the others go on.
+const pressedMax = 2
 
 // stage loads a batch's changes into tables of their own.
 func (a *applier) stage(ctx context.Context, st source.Stream, b *change.Batch) error {
@@ -104,7 +109,14 @@ func (a *applier) stage(ctx context.Context, st source.Stream, b *change.Batch) 
 				}
 				a.lose(ctx, f, lostTable{why: err.Error(), err: fault.New(fault.OutOfRange, "leave the column out in table_options, or mend the value and `pintail retry`", "table %s: %w", f.target, err)})
 				continue
+			case fault.CodeOf(err) == fault.OutOfMemory && a.pressed[f.target] >= pressedMax:
+				err = fault.Wrap(err, "table %s: the changes of one transaction", f.target)
+				a.lose(ctx, f, lostTable{why: err.Error(), err: err})
+				continue
 			case err != nil:
+				if fault.CodeOf(err) == fault.OutOfMemory {
+					a.pressed[f.target]++
+				}
 				return fault.Wrap(err, "table %s", f.target)
 			}
 			p.changes.Staged = st
@@ -244,6 +256,7 @@ func (a *applier) commit(ctx context.Context, last func(*store.Tx, []applied) er
 		}
 		if err == nil {
 			a.shapes = nil
+			clear(a.pressed)
 		}
 		return done, err
 	}

@@ -317,7 +317,7 @@ func (r *replica) add(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ad := &addition{r: r, all: chosen, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}}, over: make(chan struct{}), end: end}
+	ad := &addition{r: r, all: chosen, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}, pressed: map[string]int{}}, over: make(chan struct{}), end: end}
 	ad.ctx, ad.cancel = context.WithCancel(ctx)
 	r.adding = ad
 	go ad.run(a) //nolint:contextcheck // It has the context of the session.

@@ -40,14 +40,19 @@ func (a *arena) copy(parts ...[]byte) []byte {
 	return b
 }
 
-// reset forgets all bytes and keeps the first block.
-func (a *arena) reset() {
+// hugeBytes is a block whose memory is given back at once: the garbage collector would wait until as much again is in use.
+const hugeBytes = 64 << 20
+
+// reset forgets all bytes and keeps the first block. huge says that there was a block of hugeBytes.
+func (a *arena) reset() (huge bool) {
+	huge = slices.ContainsFunc(a.blocks, func(b []byte) bool { return len(b) >= hugeBytes })
 	if len(a.blocks) > 0 && len(a.blocks[0]) == arenaBytes {
 		a.blocks = a.blocks[:1:1]
 	} else {
 		a.blocks = nil
 	}
 	a.used, a.size = 0, 0
+	return huge
 }
 
 // entry is what remains of a batch's changes of one key; with versions, of one transaction's.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/pintaildb/pintail/change"
@@ -409,7 +410,10 @@ func (g *gathered) reset() {
 	}
 	clear(g.lost)
 	g.reshaped = change.TableChanges{}
-	g.memory.reset()
+	huge := g.memory.reset()
 	g.order, g.rows, g.stamps = g.order[:0], 0, g.stamps[:0]
 	g.batch = change.Batch{Tables: g.batch.Tables[:0]}
+	if huge {
+		debug.FreeOSMemory()
+	}
 }
