@@ -134,16 +134,15 @@ func (a *apply) tally() (inserts, inserted, deleted int64, nulls []int64, err er
 func (a *apply) deleteEqual(nulls []int64) (int64, error) {
 	// Staged rows that are different to PostgreSQL may be equal here.
 	gone, found := a.tx.temp("gone"), a.tx.temp("found")
-	values, on := make([]string, len(a.Cols)), make([]string, len(a.Cols))
-	groups := make([]string, len(a.Cols))
+	var values, groups, on []string
 	for i := range a.Cols {
 		name, op := quote(a.Cols[i].Name), "="
 		if nulls[i] > 0 {
 			op = "IS NOT DISTINCT FROM"
 		}
-		groups[i] = name
-		values[i] = fmt.Sprintf("%s AS c%d", name, i)
-		on[i] = fmt.Sprintf("t.%s %s g.c%d", name, op, i)
+		groups = append(groups, name)
+		values = append(values, fmt.Sprintf("%s AS c%d", name, i))
+		on = append(on, fmt.Sprintf("t.%s %s g.c%d", name, op, i))
 		if exact := spelled(&a.Cols[i].Type, name); exact != "" {
 			groups = append(groups, exact)
 			values = append(values, fmt.Sprintf("%s AS x%d", exact, i))

@@ -176,11 +176,16 @@ func Compare(t testing.TB, pgURL, pgQuery string, c Copy, table string, key ...s
 
 // Diff is Compare that returns the differences.
 func Diff(ctx context.Context, pgURL, pgQuery string, c Copy, table string, key ...string) (rows int, diffs []Difference, err error) {
+	return diff(ctx, pgURL, pgQuery, c, quote(table), key)
+}
+
+// diff is Diff with the copy's table as SQL names it.
+func diff(ctx context.Context, pgURL, pgQuery string, c Copy, from string, key []string) (rows int, diffs []Difference, err error) {
 	src, err := readSource(ctx, pgURL, pgQuery)
 	if err != nil {
 		return 0, nil, fmt.Errorf("read the source: %w", err)
 	}
-	cp, err := readCopy(ctx, c, table)
+	cp, err := readCopy(ctx, c, from)
 	if err != nil {
 		return 0, nil, fmt.Errorf("read the copy: %w", err)
 	}
@@ -256,8 +261,8 @@ func readSource(ctx context.Context, url, query string) (*relation, error) {
 }
 
 // readCopy reads every value as text that DuckDB itself makes, brought into PostgreSQL's form.
-func readCopy(ctx context.Context, c Copy, table string) (*relation, error) {
-	cols, _, err := c.rows(ctx, "SELECT * FROM "+quote(table)+" LIMIT 0")
+func readCopy(ctx context.Context, c Copy, from string) (*relation, error) {
+	cols, _, err := c.rows(ctx, "SELECT * FROM "+from+" LIMIT 0")
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +270,7 @@ func readCopy(ctx context.Context, c Copy, table string) (*relation, error) {
 	for i, col := range cols {
 		exprs[i] = textOf(quote(col.name), col.typ) + " AS " + quote(col.name)
 	}
-	_, rows, err := c.rows(ctx, "SELECT "+strings.Join(exprs, ", ")+" FROM "+quote(table))
+	_, rows, err := c.rows(ctx, "SELECT "+strings.Join(exprs, ", ")+" FROM "+from)
 	if err != nil {
 		return nil, err
 	}
