@@ -251,6 +251,44 @@ func TestReplicaKeepsHistory(t *testing.T) {
 	})
 }
 
+// A table that comes to a running replica has every version since its copy, those too that were committed while it was brought to
+// where the others are.
+func TestReplicaAddsATableWithHistory(t *testing.T) {
+	newest(t, func(t *testing.T, url string) {
+		harness.PG(t, url, audited, "INSERT INTO items SELECT g, 'v' || g, g, repeat(md5(g::text), 100) FROM generate_series(0, 40) g", "CREATE TABLE other (id int PRIMARY KEY)")
+		yaml := "datasets:\n  shop: {source: pg, mode: cdc, tables: [%s], batch: {time: 50ms}, table_options: {public.items: {deletes: history}}}\n"
+		p := harness.With(t, url, fmt.Sprintf(yaml, "public.other"))
+		s := p.Serve()
+		s.Await(harness.Replica{URL: url, Dataset: "shop", Except: []string{"audit", "items"}})
+		w := newAuditWriter(t, url)
+		p.Write(p.Head(url) + fmt.Sprintf(yaml, "public.other, public.items"))
+		p.OK("reload", "--yes")
+		for s.Statuses()["shop.items"].State != "ready" {
+			w.transaction()
+		}
+		for range 60 {
+			w.transaction()
+		}
+		s.Await(harness.Replica{URL: url, Dataset: "shop", Except: []string{"audit"}})
+		want, have := expected(t, url), versions(t, s)
+		n := 0
+		for id, h := range have {
+			n += len(h)
+			require.LessOrEqual(t, len(h), len(want[id]), "row %d", id)
+			want[id] = want[id][len(want[id])-len(h):]
+		}
+		for id := range want {
+			if len(have[id]) == 0 {
+				require.False(t, want[id][len(want[id])-1].open)
+				want[id] = nil
+			}
+		}
+		require.Greater(t, n, 100)
+		sameVersions(t, want, have)
+		p.OK("verify")
+	})
+}
+
 // A copy of what is there, and what was: by the last values of the rows that are gone.
 func TestReplicaMarksDeleted(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
@@ -307,6 +345,13 @@ func TestReplicaMarksDeleted(t *testing.T) {
 		s = p.Serve()
 		s.Await(items)
 		same(s)
+		p.OK("verify")
+		// Columns of the source come and go, those that are kept stay.
+		w.exec("ALTER TABLE items ADD COLUMN extra int DEFAULT 5; UPDATE items SET extra = 6 WHERE id % 2 = 0; DELETE FROM items WHERE id % 5 = 0")
+		s.Await(items)
+		same(s)
+		require.Equal(t, one(t, url, "SELECT coalesce(string_agg(id || ':' || extra, ',' ORDER BY id), '') FROM items"),
+			s.One("SELECT coalesce(string_agg(id || ':' || extra, ',' ORDER BY id), '') FROM shop.items WHERE _pintail_deleted_at IS NULL"))
 		p.OK("verify")
 	})
 }

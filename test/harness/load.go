@@ -113,17 +113,22 @@ func (l *Load) String() string {
 	return fmt.Sprintf("%d transactions, %d rolled back", l.commits.Load(), l.aborts.Load())
 }
 
-// Stop ends the sessions. One that failed fails the test.
+// Stop ends the sessions once something has committed. One that failed fails the test.
 func (l *Load) Stop(t testing.TB) {
 	t.Helper()
+	Eventually(t, time.Minute, "the load has committed something", func() bool { return l.commits.Load() > 0 || l.failed() != nil })
 	l.cancel()
 	l.wg.Wait()
-	for _, err := range l.failures {
+	if err := l.failed(); err != nil {
 		t.Fatalf("the load failed: %v", err)
 	}
-	if l.commits.Load() == 0 {
-		t.Error("the load has committed nothing")
-	}
+}
+
+// failed is why a session has ended before its time, or nil.
+func (l *Load) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(l.failures...)
 }
 
 func (l *Load) session(ctx context.Context, rng *rand.Rand) {
