@@ -145,6 +145,20 @@ type CDC struct {
 	TableOptions map[string]*TableOptions `yaml:"table_options" help:"Settings of single tables, by schema.table."`
 }
 
+// Kept says what a table, by schema.table, keeps: of its own options, else of the dataset's.
+func (c *CDC) Kept(table string) (deletes string, lsn bool) {
+	deletes, lsn = c.Deletes, c.LSNColumns
+	if o := c.TableOptions[table]; o != nil {
+		if o.Deletes != "" {
+			deletes = o.Deletes
+		}
+		if o.LSNColumns != nil {
+			lsn = *o.LSNColumns
+		}
+	}
+	return deletes, lsn
+}
+
 // CDCBatch says when changes are committed.
 type CDCBatch struct {
 	Time  time.Duration `yaml:"time" help:"Longest wait of a change." computed:"as long as the last batch took to be applied, between 50ms and 500ms" example:"200ms"`

@@ -135,6 +135,9 @@ func TestExample(t *testing.T) {
 	s := c.Datasets["shop"]
 	equal(t, "shop", []any{s.Form, s.Mode, s.CDC.Tables, s.CDC.Batch, s.CDC.TableOptions["public.orders"].Deletes, len(s.Parts)},
 		[]any{FormCDC, "cdc", []string{"public.*", "!public.audit_*"}, CDCBatch{200 * time.Millisecond, 64 << 20, 100000}, "history", 0})
+	kept := func(table string) []any { deletes, lsn := s.CDC.Kept(table); return []any{deletes, lsn} }
+	equal(t, "kept", [][]any{kept("public.orders"), kept("public.others")}, [][]any{{"history", false}, {"hard", false}})
+
 	equal(t, "server", []any{c.Server.HTTP.Listen, c.Server.Flight.Listen, c.Server.PGWire.Listen, c.Server.JWT.RoleClaim, c.Server.JWT.Enabled()}, []any{"127.0.0.1:8500", "127.0.0.1:8815", "127.0.0.1:5439", "role", false})
 	equal(t, "user", []any{c.Users["grafana"].Password.Reveal(), c.Users["loader"].Token.Reveal(), c.Users["loader"].Role}, []any{"grafana-secret", "loader-secret", "loader"})
 	equal(t, "limits", c.Roles["reader"].Limits, Limits{30 * time.Second, 1000000, 1e9, 4})

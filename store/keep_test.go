@@ -182,7 +182,7 @@ func keptVersions(t *testing.T, keep change.Keep, into bool) {
 		return vs[len(vs)-1].row, true
 	}
 	clock, lsn := copied.At.UnixMicro(), uint64(copied.LSN)
-	for round := range 25 {
+	for round := range 15 {
 		clone := keptModel{}
 		for k, vs := range model {
 			clone[k] = slices.Clone(vs)
@@ -297,7 +297,7 @@ func keptVersions(t *testing.T, keep change.Keep, into bool) {
 			t.Errorf("round %d: %d staged rows, want %d", round, st.Rows, live())
 		}
 		compareKept(t, s, "SELECT * FROM "+table(), cols, keep, model)
-		if !into && round%6 == 5 {
+		if !into && round%5 == 4 {
 			compareKept(t, crashed(t, path), "SELECT * FROM t", cols, keep, model)
 		}
 		if r.IntN(5) == 0 {

@@ -468,7 +468,7 @@ func (ad *addition) join(ctx context.Context) error {
 	}
 	at.CommittedAt = laterOf(at.CommittedAt, ad.committed)
 	for oid, f := range ad.apply.tables {
-		last, err := r.past(ctx, f, ad.parts[oid], change.Stamp{LSN: at.LSN, At: at.CommittedAt})
+		last, err := r.past(ctx, f, ad.parts[oid], madeAt(at))
 		if err != nil {
 			return fault.Wrap(err, "table %s", f.target)
 		}

@@ -18,15 +18,7 @@ var deletesOf = map[string]change.Deletes{"": change.DeletesHard, "hard": change
 // kept finds out what the configuration has a table keep.
 func (r *replica) kept(c *candidate) error {
 	t := &c.table
-	deletes, stamps := r.d.CDC.Deletes, r.d.CDC.LSNColumns
-	if o := r.d.CDC.TableOptions[t.String()]; o != nil {
-		if o.Deletes != "" {
-			deletes = o.Deletes
-		}
-		if o.LSNColumns != nil {
-			stamps = *o.LSNColumns
-		}
-	}
+	deletes, stamps := r.d.CDC.Kept(t.String())
 	c.keep = change.Keep{Deletes: deletesOf[deletes], Stamps: stamps}
 	if c.keep.Deletes == change.DeletesHistory {
 		c.keep.Stamps = false // it has them anyway
@@ -72,9 +64,12 @@ func keptDefinition(k change.Keep) string {
 // began notes of which moment a copy is.
 func began(all []candidate, at change.Position) {
 	for i := range all {
-		all[i].by = change.Stamp{LSN: at.LSN, At: at.CommittedAt}
+		all[i].by = madeAt(at)
 	}
 }
+
+// madeAt stands for all transactions before a position. The next one's commit record may begin right there.
+func madeAt(p change.Position) change.Stamp { return change.Stamp{LSN: p.LSN - 1, At: p.CommittedAt} }
 
 // swap has rows take the table's place, with the macro that shows former versions.
 func (f *followed) swap(tx *store.Tx, rows *store.Staged) error {

@@ -57,6 +57,10 @@ func checkReplica(ctx context.Context, src replicaChecker, cfg *config.Config, d
 		found[1+i] = tableCheck{Dataset: d.Name, Replica: true, SourceTable: t.Name, Table: replicaTarget(d, t), Identity: t.Identity, Key: t.Key,
 			Report: postgres.CheckReport{Kind: t.Kind, Rows: t.Rows, Columns: t.Columns}}
 		byName[t.Name] = &found[1+i]
+		if deletes, _ := d.CDC.Kept(t.Name); deletes != "hard" && len(t.Key) == 0 && t.Identity == "full" {
+			found[1+i].Problems = append(found[1+i].Problems, problem{string(fault.Config), "it has no key, by which rows that are gone could be told apart: deletes: " + deletes + " needs one",
+				`ALTER TABLE … ADD PRIMARY KEY (…); or table_options: {"` + t.Name + `": {deletes: hard}}`})
+		}
 	}
 	for _, f := range r.Problems {
 		t := byName[f.Table]

@@ -109,6 +109,12 @@ func TestCheckReplica(t *testing.T) {
 		t.Errorf("columns:\n%s", out)
 	}
 
+	_, _, out, err = checkCommand(t, url, strings.Replace(good, "{public.orders:", "{public.events: {deletes: soft}, public.orders:", 1))
+	if fault.CodeOf(err) != fault.Differences {
+		t.Errorf("%v", err)
+	}
+	holds(t, out, "✗ public.events", "deletes: soft needs one", "{deletes: hard}")
+
 	// Problems have the exit code of differences, and stand with their table.
 	_, found, out, err = checkCommand(t, url, "  shop: {source: pg, mode: cdc, tables: [\"*.*\"]}\n", "shop")
 	if fault.CodeOf(err) != fault.Differences {
