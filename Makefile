@@ -35,10 +35,17 @@ test: ## vet, and all tests against real PostgreSQL 14 and 18 (PINTAIL_TEST_MAJO
 # The race detector slows tests 5 to 10 times, so it gets one major and leaves out what only drives other processes.
 .PHONY: test-all
 test-all: export PINTAIL_TEST_MAJORS ?= 14,15,16,17,18
-test-all: ## all majors, long suites (PINTAIL_TEST_LONG=1: 200 kills), then the race detector
+test-all: ## all majors, long suites (PINTAIL_TEST_LONG=1: 200 kills, 20 seconds of soak), then the race detector
 	go vet ./...
 	PINTAIL_TEST_LONG=1 go test -timeout 2h ./...
 	PINTAIL_TEST_MAJORS=18 go test -race -timeout 1h $$(go list ./... | grep -vE '/(test|bench|demo)(/|$$)')
+
+# The log is written as the run goes on; its exit code is the run's.
+.PHONY: soak
+soak: export PINTAIL_SOAK = $(or $(SOAK),8m)
+soak: ## a replica under load, schema changes, kills and restarts for 8 minutes (SOAK=2h), compared all the while; log in bin/soak.log
+	@mkdir -p bin
+	go test -v -count 1 -timeout 0 ./test/soak 2>&1 | tee bin/soak.log
 
 .PHONY: bench
 bench: build ## benchmarks, results to docs/bench; NAME=full runs one of bench/*

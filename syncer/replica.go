@@ -418,12 +418,22 @@ func (r *replica) batch(ctx context.Context, b *change.Batch) error {
 const (
 	batchTimeMin = 50 * time.Millisecond
 	batchTimeMax = 500 * time.Millisecond
+	// A copy that is far behind gathers as much as a batch may have: what it costs to find the rows is spread over more of them.
+	behindBytes     = 64 << 20 // of the source's log
+	batchTimeBehind = time.Second
 )
 
 func (r *replica) pace(took time.Duration) {
-	if r.d.CDC.Batch.Time == 0 {
-		r.stream.SetBatchTime(min(max(took, batchTimeMin), batchTimeMax))
+	if r.d.CDC.Batch.Time != 0 {
+		return
 	}
+	wait := min(max(took, batchTimeMin), batchTimeMax)
+	r.mu.Lock()
+	if r.slot.Current > r.at.LSN+behindBytes {
+		wait = batchTimeBehind
+	}
+	r.mu.Unlock()
+	r.stream.SetBatchTime(wait)
 }
 
 // advance notes how far the copy is.

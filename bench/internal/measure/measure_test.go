@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +18,10 @@ func TestStatistics(t *testing.T) {
 	if got := []float64{Min([]float64{3, 1, 2}), Median([]float64{3, 1, 2}), Max([]float64{3, 1, 2}), Median([]float64{4, 1, 2, 3})}; !reflect.DeepEqual(got, []float64{1, 2, 3, 2.5}) {
 		t.Errorf("min, median, max, even median = %v", got)
 	}
-	if !math.IsNaN(Min(nil)) || !math.IsNaN(Median(nil)) || !math.IsNaN(Max(nil)) {
+	if got := []float64{Quantile([]float64{3, 1, 2, 4}, 0.5), Quantile([]float64{3, 1, 2, 4}, 0.51), Quantile([]float64{3, 1, 2, 4}, 1), Quantile([]float64{7}, 0)}; !reflect.DeepEqual(got, []float64{2, 3, 4, 7}) {
+		t.Errorf("quantiles = %v", got)
+	}
+	if !math.IsNaN(Quantile(nil, 0.5)) || !math.IsNaN(Min(nil)) || !math.IsNaN(Median(nil)) || !math.IsNaN(Max(nil)) {
 		t.Error("no values must give NaN")
 	}
 	if got := Ratios([]float64{3, 8, 1}, []float64{2, 4}); !reflect.DeepEqual(got, []float64{1.5, 2}) {
@@ -117,4 +122,44 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 		t.Errorf("error = %v, want %v", err, stop)
 	}
 	_ = w.Close()
+}
+
+// A running process' CPU time grows, and its peak of memory is forgotten when that is asked for.
+func TestRunningProcess(t *testing.T) {
+	pid := os.Getpid()
+	before, err := CPU(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peak := work(t, pid, before)
+	debug.FreeOSMemory()
+	if err := ResetPeak(pid); err != nil {
+		t.Fatal(err)
+	}
+	if now := Peak(pid); now > peak-32<<20 || now == 0 {
+		t.Errorf("the peak is %d after it was %d", now, peak)
+	}
+}
+
+// work takes 64 MiB and 20 ms of CPU time beyond before, and returns the peak of memory meanwhile.
+func work(t *testing.T, pid int, before time.Duration) (peak int64) {
+	large := make([]byte, 64<<20)
+	for sum := byte(0); ; {
+		for i := range large {
+			large[i]++
+			sum += large[i]
+		}
+		now, err := CPU(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now-before > 20*time.Millisecond && sum < 255 {
+			break
+		}
+	}
+	if peak = Peak(pid); peak < int64(len(large)) {
+		t.Errorf("a peak of %d with %d bytes in use", peak, len(large))
+	}
+	runtime.KeepAlive(large)
+	return peak
 }

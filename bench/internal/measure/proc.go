@@ -117,3 +117,20 @@ func highWater(pid int) int64 {
 	}
 	return kilobytes * 1024
 }
+
+// Peak is the largest resident set of a running process so far in bytes, 0 when it is gone.
+func Peak(pid int) int64 { return highWater(pid) }
+
+// CPU is what a running process and the children it has waited for have used so far.
+func CPU(pid int) (time.Duration, error) {
+	s, err := readStat(pid)
+	return s.cpu, err
+}
+
+// TreeCPU is what a postmaster and its children have used so far.
+func TreeCPU(pid int) (time.Duration, error) { return treeCPU(pid) }
+
+// ResetPeak makes Peak begin anew from what is resident now.
+func ResetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}

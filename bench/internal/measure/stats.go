@@ -50,3 +50,13 @@ func Sums(a, b []float64) []float64 {
 	}
 	return out
 }
+
+// Quantile is the smallest value that a share q of all does not exceed, NaN of none.
+func Quantile(values []float64, q float64) float64 {
+	n := len(values)
+	if n == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(n-1, max(0, int(math.Ceil(q*float64(n)))-1))]
+}

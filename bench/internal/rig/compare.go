@@ -50,7 +50,7 @@ func summary(where string, duckdb bool) string {
 		list = append(list, fmt.Sprintf("count(%s)::%s AS %s_values", c.name, to, c.name),
 			fmt.Sprintf("coalesce(sum(length(%s)), 0)::%s AS %s_length", expr, to, c.name))
 		if c.name != "id" && c.name != "score" { // a number each, cheaper than a checksum
-			list = append(list, fmt.Sprintf("min(%s)::%s AS %s_min, max(%s)::%s AS %s_max", binary(expr, duckdb), to, c.name, binary(expr, duckdb), to, c.name))
+			list = append(list, fmt.Sprintf("min(%s)::%s AS %s_min, max(%s)::%s AS %s_max", bytewise(expr, duckdb), to, c.name, bytewise(expr, duckdb), to, c.name))
 		}
 		whole = append(whole, "coalesce("+expr+", 'NULL')")
 	}
@@ -58,8 +58,8 @@ func summary(where string, duckdb bool) string {
 	return "SELECT " + strings.Join(list, ",\n\t") + "\nFROM " + Table + " " + where
 }
 
-// binary orders text by its bytes, as DuckDB does by itself.
-func binary(expr string, duckdb bool) string {
+// bytewise orders text by its bytes, as DuckDB does by itself.
+func bytewise(expr string, duckdb bool) string {
 	if duckdb {
 		return expr
 	}

@@ -24,6 +24,9 @@ type CopyOptions struct {
 	Keyed       bool   // with key: [id] and incremental_column: updated_at
 	MemoryLimit string
 	Listen      string // for serve
+	Replica     string // patterns of the tables that are followed, instead of one that is synced; they keep their names
+	CDC         string // more settings of a replica, such as "memory: 64MiB"
+	DuckDB      string // a setting of DuckDB, such as "threads: 1"
 }
 
 // Copy is a configuration file, and the DuckDB file that it leads to.
@@ -45,7 +48,18 @@ func (b *Bench) NewCopy(name string, o CopyOptions) (*Copy, error) {
 	if o.MemoryLimit != "" {
 		fmt.Fprintf(&y, "  memory_limit: %s\n", o.MemoryLimit)
 	}
-	fmt.Fprintf(&y, "datasets:\n  %s:\n    source: bench\n    table: public.%s\n", Dataset, Table)
+	if o.DuckDB != "" {
+		fmt.Fprintf(&y, "  %s\n", o.DuckDB)
+	}
+	fmt.Fprintf(&y, "datasets:\n  %s:\n    source: bench\n", Dataset)
+	if o.Replica != "" {
+		fmt.Fprintf(&y, "    mode: cdc\n    tables: [%s]\n    into: \"{table}\"\n", o.Replica)
+	} else {
+		fmt.Fprintf(&y, "    table: public.%s\n", Table)
+	}
+	if o.CDC != "" {
+		fmt.Fprintf(&y, "    %s\n", o.CDC)
+	}
 	if o.Keyed {
 		y.WriteString("    key: [id]\n    incremental_column: updated_at\n")
 	}

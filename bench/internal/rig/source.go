@@ -211,24 +211,7 @@ var finishTable = []string{
 
 // Database is the name of the database with a table of so many rows; it is made when it is not there.
 func (b *Bench) Database(ctx context.Context, rows int) (string, error) {
-	s := b.Source
-	name := fmt.Sprintf("rows_%d_v%d", rows, tableVersion)
-	var there bool
-	err := s.do(ctx, "postgres", func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there)
-	})
-	if err != nil || there {
-		return name, err
-	}
-	b.Progress("making a table of %d rows", rows)
-	making := pgx.Identifier{unfinished + name}.Sanitize()
-	if err := s.Exec(ctx, "postgres", "CREATE DATABASE "+making); err != nil {
-		return "", err
-	}
-	err = s.do(ctx, unfinished+name, func(c *pgx.Conn) error {
-		if _, err := c.Exec(ctx, "SET maintenance_work_mem = '512MB'"); err != nil {
-			return err
-		}
+	return b.made(ctx, fmt.Sprintf("rows_%d_v%d", rows, tableVersion), func(c *pgx.Conn) error {
 		if _, err := c.Exec(ctx, createTable); err != nil {
 			return err
 		}
@@ -242,8 +225,31 @@ func (b *Bench) Database(ctx context.Context, rows int) (string, error) {
 		}
 		return nil
 	})
+}
+
+// made is the name of a database that fill fills, when it is not there.
+func (b *Bench) made(ctx context.Context, name string, fill func(*pgx.Conn) error) (string, error) {
+	s := b.Source
+	var there bool
+	err := s.do(ctx, "postgres", func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there)
+	})
+	if err != nil || there {
+		return name, err
+	}
+	b.Progress("making database %s", name)
+	making := pgx.Identifier{unfinished + name}.Sanitize()
+	if err := s.Exec(ctx, "postgres", "CREATE DATABASE "+making); err != nil {
+		return "", err
+	}
+	err = s.do(ctx, unfinished+name, func(c *pgx.Conn) error {
+		if _, err := c.Exec(ctx, "SET maintenance_work_mem = '512MB'"); err != nil {
+			return err
+		}
+		return fill(c)
+	})
 	if err != nil {
-		return "", fmt.Errorf("make a table of %d rows: %w", rows, err)
+		return "", fmt.Errorf("make database %s: %w", name, err)
 	}
 	return name, s.Exec(ctx, "postgres", "ALTER DATABASE "+making+" RENAME TO "+pgx.Identifier{name}.Sanitize())
 }
