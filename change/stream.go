@@ -129,7 +129,7 @@ type Batch struct {
 	// More says that the last transaction goes on in the next batch, with other rows of the same tables, to be applied in this
 	// order: only together with that may it be seen. Position is then one before it.
 	More bool
-	Cut  bool // see source.Cut
+	Cut  uint64 // the number of the source.Cut that this batch ends with; 0 is none
 	// AsOf is the source's clock at Position; Oldest is the commit time of the first transaction.
 	AsOf, Oldest time.Time
 	Transactions int

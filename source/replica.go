@@ -61,6 +61,8 @@ type Stream interface {
 // Cut makes one batch end exactly where a snapshot stands: all transactions that it sees are in that batch and those
 // before, and no others. That batch has Batch.Cut set; it may be an empty one.
 type Cut interface {
+	// ID is the number that Batch.Cut has, of all cuts of the process.
+	ID() uint64
 	// Resume lets the stream go on towards the cut. ok is false when transactions that were gathered before are not in the
 	// snapshot yet, because the server makes a transaction visible only a moment after it was logged: the stream is still held,
 	// and a newer snapshot is needed.

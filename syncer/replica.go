@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -45,9 +44,11 @@ type replica struct {
 	wait      backoff.BackOff     // between additions that failed
 	addAt     time.Time           // not before
 	suspected map[uint32]suspect  // by OID
-	opened    bool                // the stream was open once since the last failure
+	opened    bool                // the session has opened the stream
+	worked    bool                // and committed what came
 	looked    time.Time           // when the source's tables were listed
 	causes    map[string][]string // target → the contradictions that a new copy has not mended, or was to
+	texts     map[string]bool     // targets that get change.TextColumn with their next copy
 	meter     meter
 
 	mu         sync.Mutex
@@ -71,7 +72,8 @@ type replica struct {
 	slotAt     time.Time
 	skew       time.Duration // by which the source's clock is ahead of ours, as far as that is known
 	snapshotAt time.Time     // when a copy under way took its snapshot
-	pinned     chan *pin     // gets the copy's state at the next cut
+	pinned     chan *pin     // gets the copy's state at the cut of this number
+	pinnedAt   uint64
 }
 
 // tableHealth is what is told of a table.
@@ -123,7 +125,7 @@ func newClaim(d *config.Dataset) claim {
 
 func newReplica(s *Syncer, d *config.Dataset, src source.Replicator) *replica {
 	r := &replica{s: s, d: d, src: src, log: s.log.With("dataset", d.Name), over: make(chan struct{}), moved: make(chan struct{}),
-		tables: map[string]*tableHealth{}, needs: map[string]string{}, causes: map[string][]string{}, apply: applier{store: s.store, pressed: map[string]int{}}}
+		tables: map[string]*tableHealth{}, needs: map[string]string{}, causes: map[string][]string{}, texts: map[string]bool{}, apply: applier{store: s.store, pressed: map[string]int{}}}
 	r.apply.reshape, r.apply.texts = r.reshape, d.OutOfRange == "text"
 	r.wait = newBackoff()
 	return r
@@ -147,7 +149,7 @@ func (r *replica) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if r.opened {
+		if r.worked {
 			wait.Reset()
 		}
 		pause := wait.NextBackOff()
@@ -156,6 +158,10 @@ func (r *replica) run(ctx context.Context) {
 			continue
 		case code == fault.Config, code == fault.SlotLost, code == fault.SourcePrivilege:
 			pause = permanentPause
+		}
+		// Without a stream what was asked for is quickly done, and must not end the pause again and again.
+		if err := r.answer(ctx); err != nil {
+			r.log.Warn("what was asked for was not done", "error", err)
 		}
 		r.fail(err, pause) //nolint:contextcheck // It only logs.
 		if err := r.rest(ctx, pause); err != nil {
@@ -262,7 +268,7 @@ func (r *replica) session(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { r.leave(err) }() //nolint:contextcheck // What a session holds is let go after its context has ended.
 	defer cancel()
-	r.opened = false
+	r.opened, r.worked = false, false
 	r.mu.Lock()
 	r.startsOver = false
 	r.mu.Unlock()
@@ -368,7 +374,7 @@ func (r *replica) batch(ctx context.Context, b *change.Batch) error {
 	}
 	step.Reached(step.BatchStaged)
 	idle := !r.apply.some()
-	if idle && len(r.apply.lost) == 0 && !b.Cut && time.Since(r.savedAt) < positionEvery {
+	if idle && len(r.apply.lost) == 0 && b.Cut == 0 && time.Since(r.savedAt) < positionEvery {
 		r.advance(b, nil)
 		return nil
 	}
@@ -397,9 +403,9 @@ func (r *replica) batch(ctx context.Context, b *change.Batch) error {
 		return fault.Wrap(err, "apply changes up to %s", b.Position.LSN)
 	}
 	step.Reached(step.BatchCommitted)
-	r.saved, r.savedAt = b.Position, time.Now()
-	if b.Cut {
-		if err := r.pin(ctx, b.Position.LSN); err != nil {
+	r.saved, r.savedAt, r.worked = b.Position, time.Now(), true
+	if b.Cut != 0 {
+		if err := r.pin(ctx, b.Cut, b.Position.LSN); err != nil {
 			return err
 		}
 	}
@@ -463,7 +469,15 @@ func (c *changeCounts) add(o *changeCounts) {
 
 // told takes up the tables that the last batch could not bring.
 func (r *replica) told(ctx context.Context) error {
-	for _, l := range r.apply.takeLost() {
+	return r.lost(ctx, r.apply.takeLost())
+}
+
+// lost has tables copied anew, or sets them aside where a new copy has not mended the same before.
+func (r *replica) lost(ctx context.Context, lost []lostTable) error {
+	for _, l := range lost {
+		if l.texts {
+			r.texts[l.target] = true
+		}
 		if l.err != nil && (!l.mend || slices.Contains(r.causes[l.target], l.why)) {
 			if err := r.setAside(ctx, l.target, l.err); err != nil {
 				return err
@@ -499,10 +513,15 @@ func (r *replica) needy() bool {
 }
 
 // pin hands the copy's present state to who waits for the cut.
-func (r *replica) pin(ctx context.Context, at change.LSN) error {
+func (r *replica) pin(ctx context.Context, cut uint64, at change.LSN) error {
 	r.mu.Lock()
 	to := r.pinned
-	r.pinned = nil
+	if r.pinnedAt != cut {
+		to = nil // of a cut that was given up
+	}
+	if to != nil {
+		r.pinned = nil
+	}
 	r.mu.Unlock()
 	if to == nil {
 		return nil
@@ -512,7 +531,12 @@ func (r *replica) pin(ctx context.Context, at change.LSN) error {
 		close(to)
 		return err
 	}
-	to <- &pin{Pinned: p, at: at, tables: slices.SortedFunc(maps.Values(r.apply.tables), func(a, b *followed) int { return strings.Compare(a.target, b.target) })}
+	tables := make([]followed, 0, len(r.apply.tables))
+	for _, f := range r.apply.tables {
+		tables = append(tables, *f)
+	}
+	slices.SortFunc(tables, func(a, b followed) int { return strings.Compare(a.target, b.target) })
+	to <- &pin{Pinned: p, at: at, tables: tables}
 	return nil
 }
 

@@ -56,6 +56,7 @@ type lostTable struct {
 	why    string
 	err    error // of the table itself; nil where the source has changed its form
 	mend   bool  // a new copy may help
+	texts  bool  // if it keeps values out of range as text
 }
 
 // applied is what a commit did to one table.
@@ -104,7 +105,7 @@ func (a *applier) stage(ctx context.Context, st source.Stream, b *change.Batch) 
 			case errors.Is(err, change.ErrOutOfRange):
 				err = describeValue(err, f.desc)
 				if a.texts && f.desc.Column(change.TextColumn) == nil {
-					a.lose(ctx, f, lostTable{why: "a value does not fit its DuckDB type and is kept as text: " + err.Error()})
+					a.lose(ctx, f, lostTable{why: "a value does not fit its DuckDB type and is kept as text: " + err.Error(), texts: true})
 					continue
 				}
 				a.lose(ctx, f, lostTable{why: err.Error(), err: fault.New(fault.OutOfRange, "leave the column out in table_options, or mend the value and `pintail retry`", "table %s: %w", f.target, err)})
@@ -254,9 +255,17 @@ func (a *applier) commit(ctx context.Context, last func(*store.Tx, []applied) er
 			a.lose(ctx, failed, lostTable{why: err.Error(), err: err, mend: true})
 			continue
 		}
+		if failed != nil && fault.CodeOf(err) == fault.OutOfMemory {
+			if a.pressed[failed.target]++; a.pressed[failed.target] > pressedMax {
+				a.lose(ctx, failed, lostTable{why: err.Error(), err: fault.Wrap(err, "table %s: the changes of one batch", failed.target)})
+				continue
+			}
+		}
 		if err == nil {
 			a.shapes = nil
-			clear(a.pressed)
+			for _, d := range done {
+				delete(a.pressed, d.table.target)
+			}
 		}
 		return done, err
 	}

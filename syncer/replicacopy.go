@@ -41,6 +41,10 @@ func (r *replica) handOver(ctx context.Context, all []candidate, why string) (er
 	}); err != nil {
 		return err
 	}
+	// From here on it is a first copy: should it fail, the tables that are finished stay.
+	r.mu.Lock()
+	r.anew = ""
+	r.mu.Unlock()
 	if err := r.src.DropSlot(ctx, r.claim.Slot); err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func (r *replica) handOver(ctx context.Context, all []candidate, why string) (er
 		r.follows(f)
 	}
 	r.mu.Lock()
-	r.at, r.asOf, r.anew = at, snap.Now(), ""
+	r.at, r.asOf = at, snap.Now()
 	r.mu.Unlock()
 	r.s.heldAsOf(r.d.Name, snap.Now())
 	return nil
@@ -150,6 +154,7 @@ func (r *replica) copy(ctx context.Context, snap source.Snapshot, all []candidat
 		before := len(all)
 		for i := len(all) - 1; i >= 0; i-- {
 			if rewritten.Tables[all[i].table.OID] {
+				r.need(all[i].target, "it was rewritten while it was to be copied")
 				all, parts = slices.Delete(all, i, i+1), slices.Delete(parts, i, i+1)
 			}
 		}
@@ -275,6 +280,7 @@ type addition struct {
 	cancel    context.CancelFunc
 	over      chan struct{}
 	end       func(error)
+	spoiled   map[uint32]bool // OIDs of tables that have left the publication meanwhile
 }
 
 // surveyEvery is how often it is looked for tables that have come and gone.
@@ -286,6 +292,10 @@ func (r *replica) add(ctx context.Context) error {
 		return nil
 	}
 	if err := r.judgeSuspects(ctx); err != nil {
+		return err
+	}
+	if r.adding != nil && time.Since(r.looked) >= surveyEvery {
+		_, err := r.look(ctx)
 		return err
 	}
 	if r.adding != nil || time.Now().Before(r.addAt) {
@@ -317,7 +327,7 @@ func (r *replica) add(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ad := &addition{r: r, all: chosen, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}, pressed: map[string]int{}}, over: make(chan struct{}), end: end}
+	ad := &addition{r: r, all: chosen, spoiled: map[uint32]bool{}, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}, pressed: map[string]int{}}, over: make(chan struct{}), end: end}
 	ad.ctx, ad.cancel = context.WithCancel(ctx)
 	r.adding = ad
 	go ad.run(a) //nolint:contextcheck // It has the context of the session.
@@ -463,8 +473,14 @@ func (ad *addition) join(ctx context.Context) error {
 	if err := ad.drain(ctx, at.LSN); err != nil {
 		return err
 	}
-	for _, l := range ad.apply.takeLost() {
-		r.log.Warn("a table changed its form while it was copied; it is copied once more", "table", l.target, "reason", l.why)
+	if lost := ad.apply.takeLost(); len(lost) > 0 {
+		r.addAt = time.Now().Add(r.wait.NextBackOff())
+		if err := r.lost(ctx, lost); err != nil {
+			return err
+		}
+	}
+	for oid := range ad.spoiled {
+		delete(ad.apply.tables, oid)
 	}
 	at.CommittedAt = laterOf(at.CommittedAt, ad.committed)
 	for oid, f := range ad.apply.tables {

@@ -90,6 +90,15 @@ func (r *replica) judgeTable(ctx context.Context, f *followed, c *candidate) (tu
 		}
 		return false, nil // it has changed once more: the next list shows it
 	}
+	// Describe has locked the table: what is listed now stays until the snapshot is closed. Was it changed once more since the
+	// list was made, then the next list tells.
+	now, err := r.candidate(ctx, f)
+	if err != nil || now.table.Form != c.table.Form || now.table.Files != c.table.Files || !slices.Equal(now.table.Key, c.table.Key) {
+		if err != nil && (fault.Transient(err) || ctx.Err() != nil) {
+			return false, err
+		}
+		return false, nil
+	}
 	why, err := r.changedUnseen(ctx, f, c, p.desc)
 	if err != nil {
 		return false, err

@@ -68,7 +68,7 @@ func (r *replica) load(ctx context.Context) error {
 	r.mu.Lock()
 	r.at = r.saved
 	r.mu.Unlock()
-	r.apply.tables, r.apply.lost = map[uint32]*followed{}, nil
+	r.apply.tables, r.apply.lost, r.suspected = map[uint32]*followed{}, nil, nil
 	r.claim, err = readClaim(ctx, r.s.store, r.d.Name)
 	return err
 }
@@ -94,8 +94,16 @@ func (c *claim) save(tx *store.Tx, dataset string) error {
 // the claim if there is none, so that what is made on the source is always known to the file.
 func (r *replica) freshness(ctx context.Context, server *source.Server) (string, error) {
 	if r.claim.Slot == "" || r.claim.Source != r.d.Source {
+		old := r.claim
 		r.claim = newClaim(r.d)
-		if err := r.s.store.Commit(ctx, func(tx *store.Tx) error { return r.claim.save(tx, r.d.Name) }); err != nil {
+		if err := r.s.store.Commit(ctx, func(tx *store.Tx) error {
+			if old.Slot != "" {
+				if err := tx.SetMeta(leftPrefix+old.Slot, string(toJSON(old))); err != nil {
+					return err
+				}
+			}
+			return r.claim.save(tx, r.d.Name)
+		}); err != nil {
 			return "", err
 		}
 	}
@@ -198,10 +206,19 @@ func (r *replica) look(ctx context.Context) ([]candidate, error) {
 			r.judge(c.target, tableError, aside[c.target])
 		case f != nil && f.target == c.target:
 			r.judge(c.target, tableFollowing, nil)
-		case r.stream != nil && r.asked(c.target) == "":
+		case r.asked(c.target) != "":
+		case r.stream != nil:
 			r.need(c.target, "it is new")
+		default:
+			r.judge(c.target, tableCopying, nil)
 		}
 	}
+	// What cannot be followed has no mark: should it come back, it is new.
+	r.mu.Lock()
+	maps.DeleteFunc(r.needs, func(target, _ string) bool {
+		return !slices.ContainsFunc(all, func(c candidate) bool { return c.target == target })
+	})
+	r.mu.Unlock()
 	if r.stream == nil {
 		return all, nil
 	}
@@ -235,6 +252,14 @@ func (r *replica) unfollow(ctx context.Context, all []candidate, published map[u
 		}
 		if !kept[c.target] && f != nil {
 			delete(r.apply.tables, c.table.OID)
+		}
+	}
+	if r.adding != nil {
+		for i := range r.adding.all {
+			c := &r.adding.all[i]
+			if !published[c.table.OID] || !slices.ContainsFunc(all, func(o candidate) bool { return o.table.OID == c.table.OID && o.target == c.target }) {
+				r.adding.spoiled[c.table.OID] = true
+			}
 		}
 	}
 	states, err := r.s.store.Tables(ctx)
@@ -297,31 +322,37 @@ func (r *replica) survey(ctx context.Context) (all []candidate, gone []store.Tab
 	for _, t := range found {
 		c := candidate{table: t, target: r.target(&t)}
 		low := foldName(c.target)
-		if other := taken[low]; other != "" {
-			return nil, nil, fault.New(fault.Config, `set into: "{dataset}_{schema}.{table}", or leave one of them out: tables: ["!`+t.String()+`"]`,
-				"tables %s and %s would both become %s", other, t.String(), c.target)
-		}
-		if other := others[low]; other != "" {
-			return nil, nil, fault.New(fault.Config, "set into to another place", "table %s would become %s, which is dataset %s's", t.String(), c.target, other)
-		}
-		taken[low] = t.String()
 		c.state = mine[c.target]
 		delete(mine, c.target)
-		h := &tableHealth{table: t.String(), rows: c.state.Rows, state: tableCopying}
-		health[c.target] = h
-		if err := r.usable(&c); err != nil {
+		if r.texts[c.target] {
+			c.state.OutOfRangeText = true
+		}
+		err := r.usable(&c)
+		name := c.target
+		if other := taken[low]; other != "" {
+			name += " of " + t.String()
+			err = fault.New(fault.Config, `set into: "{dataset}_{schema}.{table}", or leave one of them out: tables: ["!`+t.String()+`"]`,
+				"tables %s and %s would both become %s", other, t.String(), c.target)
+		} else if other := others[low]; other != "" {
+			err = fault.New(fault.Config, "set into to another place", "table %s would become %s, which is dataset %s's", t.String(), c.target, other)
+		}
+		taken[low] = t.String()
+		old := r.health(name)
+		h := &tableHealth{table: t.String(), rows: c.state.Rows, state: tableCopying, counts: old.counts}
+		health[name] = h
+		if err != nil {
 			h.state, h.err = tableError, err
-			r.log.Warn("a table is left out", "table", t.String(), "error", err, "hint", fault.HintOf(err))
+			if old.err == nil || old.err.Error() != err.Error() {
+				r.log.Warn("a table is left out", "table", t.String(), "error", err, "hint", fault.HintOf(err))
+			}
 			continue
+		}
+		if old.state != "" {
+			h.state, h.err, h.lost = old.state, old.err, old.lost
 		}
 		all = append(all, c)
 	}
 	r.mu.Lock()
-	for target, h := range health {
-		if old := r.tables[target]; old != nil {
-			h.counts = old.counts
-		}
-	}
 	r.tables = health
 	r.mu.Unlock()
 	for _, t := range mine {
@@ -331,6 +362,16 @@ func (r *replica) survey(ctx context.Context) (all []candidate, gone []store.Tab
 		return nil, nil, fault.New(fault.Config, "tables: takes patterns such as public.*", "dataset %s: no table of source %s can be followed%s", r.d.Name, r.d.Source, r.troubles())
 	}
 	return all, gone, nil
+}
+
+// health is what was told of a table until now.
+func (r *replica) health(target string) tableHealth {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h := r.tables[target]; h != nil {
+		return *h
+	}
+	return tableHealth{}
 }
 
 // troubles lists what is wrong with single tables.
@@ -416,8 +457,19 @@ func (r *replica) dropGone(ctx context.Context, gone []store.TableState) error {
 	for _, t := range gone {
 		r.log.Warn("a table is dropped from the copy: the source or the configuration does not have it any more", "table", t.Target, "source_table", t.Part)
 		l.Tables = append(l.Tables, t.Target)
+		maps.DeleteFunc(r.apply.tables, func(_ uint32, f *followed) bool { return f.target == t.Target })
 	}
-	return r.s.Drop(ctx, []Leftover{l})
+	if err := r.s.Drop(ctx, []Leftover{l}); err != nil {
+		return err
+	}
+	return r.s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, t := range l.Tables {
+			if err := tx.Unquarantine(r.d.Name, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // resume takes up the tables that are in the copy as the source has them, and marks the others to be copied.
@@ -450,6 +502,11 @@ func (r *replica) resume(ctx context.Context, all []candidate) error {
 			continue
 		}
 		p := newPart(c.cfg, c.state)
+		if f := p.unchanged(c, m); f != nil {
+			r.follows(f)
+			stale = slices.DeleteFunc(stale, func(t string) bool { return t == c.target })
+			continue
+		}
 		if p.desc, err = snap.Describe(ctx, p.query); err != nil {
 			return fault.Wrap(err, "table %s", c.target)
 		}
@@ -477,6 +534,18 @@ func (r *replica) resume(ctx context.Context, all []candidate) error {
 		}
 		return nil
 	})
+}
+
+// unchanged is a table whose form and files in the source are those of the copy: it goes on as the file describes it, without
+// waiting for a lock that somebody may hold on it. nil is any other.
+func (p *part) unchanged(c *candidate, m mark) *followed {
+	var old shape
+	if p.state.Definition != c.definition || m.Form == "" || m.Form != c.table.Form || m.Files != c.table.Files ||
+		json.Unmarshal(p.state.Columns, &old) != nil || len(old.Columns) == 0 {
+		return nil
+	}
+	p.desc = old.description(&source.Description{Query: p.query, Kind: "table"})
+	return &followed{table: c.table, target: c.target, key: p.key, desc: p.desc, cols: p.columns(), left: c.left, definition: c.definition, keep: c.keep, rows: p.state.Rows}
 }
 
 // takeUp says why the rows of the copy do not go on as a table that the source has now. One whose columns changed goes on in the

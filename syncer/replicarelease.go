@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -38,6 +40,11 @@ func (s *Syncer) stopChanged(cfg *config.Config, sources map[string]source.Sourc
 // Release gives back what a dataset of mode: cdc has on its source, slot and publication, and with tables what it has in the
 // file. A source that cannot be reached keeps them; the error says what to run there.
 func (s *Syncer) Release(ctx context.Context, dataset string, src source.Source, tables bool) error {
+	s.mu.Lock()
+	if s.replicas[dataset] != nil {
+		s.released[dataset] = true
+	}
+	s.mu.Unlock()
 	s.stopReplica(dataset)
 	c, err := readClaim(ctx, s.store, dataset)
 	if err != nil {
@@ -79,11 +86,19 @@ func (s *Syncer) Release(ctx context.Context, dataset string, src source.Source,
 	if c.Slot == "" {
 		return nil
 	}
-	if err := releaseClaim(ctx, c, src); err != nil {
-		return err
-	}
-	return s.store.Commit(ctx, func(tx *store.Tx) error { return tx.DeleteMeta(claimPrefix + dataset) })
+	released := releaseClaim(ctx, c, src)
+	err = s.store.Commit(ctx, func(tx *store.Tx) error {
+		if released != nil { // tried again by the next start, whatever the dataset claims by then
+			if err := tx.SetMeta(leftPrefix+c.Slot, string(toJSON(c))); err != nil {
+				return err
+			}
+		}
+		return tx.DeleteMeta(claimPrefix + dataset)
+	})
+	return errors.Join(released, err)
 }
+
+const leftPrefix = "released." // in the store's meta, before the name of a slot that is still on its source
 
 // dropSchemas drops the schemas in which nothing is left.
 func (s *Syncer) dropSchemas(ctx context.Context, states []store.TableState, dataset string) {
@@ -131,6 +146,9 @@ func (s *Syncer) ReleaseLeftovers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.releaseLeft(ctx); err != nil {
+		return err
+	}
 	for name := range all {
 		dataset := strings.TrimPrefix(name, claimPrefix)
 		s.mu.Lock()
@@ -146,6 +164,31 @@ func (s *Syncer) ReleaseLeftovers(ctx context.Context) error {
 		d := cfg.Datasets[dataset]
 		if err := s.Release(ctx, dataset, sources[c.Source], d == nil || d.Form != config.FormCDC); err != nil {
 			s.log.Error("a former dataset's slot is left on its source", "dataset", dataset, "error", err, "hint", fault.HintOf(err))
+		}
+	}
+	return nil
+}
+
+// releaseLeft gives back what could not be given back before.
+func (s *Syncer) releaseLeft(ctx context.Context) error {
+	left, err := s.store.Meta(ctx, leftPrefix)
+	if err != nil {
+		return err
+	}
+	for name, text := range left {
+		var c claim
+		if err := json.Unmarshal([]byte(text), &c); err != nil {
+			return fault.New(fault.Internal, "", "the file's note of slot %s is unreadable: %w", strings.TrimPrefix(name, leftPrefix), err)
+		}
+		s.mu.Lock()
+		src := s.sources[c.Source]
+		s.mu.Unlock()
+		if err := releaseClaim(ctx, c, src); err != nil {
+			s.log.Error("a former slot is left on its source", "error", err, "hint", fault.HintOf(err))
+			continue
+		}
+		if err := s.store.Commit(ctx, func(tx *store.Tx) error { return tx.DeleteMeta(name) }); err != nil {
+			return err
 		}
 	}
 	return nil

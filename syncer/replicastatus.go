@@ -119,6 +119,13 @@ func (s *Syncer) addReplica(all map[string]Status, d *config.Dataset, base Statu
 // status tells how the replica does.
 func (r *replica) status(to *ReplicaStatus, base *Status) map[string]ReplicaTable {
 	r.mu.Lock()
+	a := r.copying
+	r.mu.Unlock()
+	if a != nil { // under no other lock: starting a run takes them in the other order
+		l := r.s.live(a)
+		base.RunID, base.Progress = l.Run.ID, l.Run.Progress
+	}
+	r.mu.Lock()
 	defer r.mu.Unlock()
 	to.Slot, to.Server, to.ServerAt, to.SnapshotAt = r.claimed.Slot, r.slot, r.slotAt, r.snapshotAt
 	if !r.asOf.IsZero() {
@@ -143,10 +150,6 @@ func (r *replica) status(to *ReplicaStatus, base *Status) map[string]ReplicaTabl
 		base.State, base.Error, base.Code, base.Hint = StateError, r.failure.Error(), string(fault.CodeOf(r.failure)), fault.HintOf(r.failure)
 	case r.stream != nil && len(r.needs) == 0:
 		to.State = replicaFollowing
-	}
-	if a := r.copying; a != nil {
-		l := r.s.live(a)
-		base.RunID, base.Progress = l.Run.ID, l.Run.Progress
 	}
 	tables := map[string]ReplicaTable{}
 	for target, h := range r.tables {

@@ -34,11 +34,16 @@ func (s *Syncer) startReplica(d *config.Dataset) error {
 func (s *Syncer) stopReplica(name string) {
 	s.mu.Lock()
 	r := s.replicas[name]
-	delete(s.replicas, name)
 	s.mu.Unlock()
-	if r != nil {
-		r.stop(errStopping)
-		<-r.over
+	if r == nil {
+		return
+	}
+	r.stop(errStopping)
+	<-r.over // until then no other one may begin: both would write
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replicas[name] == r {
+		delete(s.replicas, name)
 	}
 }
 
@@ -107,8 +112,10 @@ func (r *replica) copyAll(why string) {
 	if r.stream == nil {
 		r.anew, r.failure = why, nil
 	} else {
-		for target := range r.tables {
-			r.needs[target] = why
+		for target, h := range r.tables {
+			if h.state == tableFollowing || h.state == tableCopying {
+				r.needs[target] = why
+			}
 		}
 	}
 	if r.ring != nil {

@@ -15,7 +15,7 @@ import (
 type pin struct {
 	*store.Pinned
 	at     change.LSN
-	tables []*followed
+	tables []followed
 }
 
 const (
@@ -161,11 +161,22 @@ func (r *replica) cutOnce(ctx context.Context) (_ source.Snapshot, _ *pin, err e
 	defer cut.Close()
 	pins := make(chan *pin, 1)
 	r.mu.Lock()
-	r.pinned = pins
+	if r.pinned != nil {
+		close(r.pinned)
+	}
+	r.pinned, r.pinnedAt = pins, cut.ID()
 	r.mu.Unlock()
 	snap, err := r.sight(ctx, cut)
 	if err == nil {
 		err = cut.Settled(ctx)
+	}
+	var p *pin
+	if err == nil {
+		select {
+		case p = <-pins: // closed without one when there will be none
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
 	}
 	if err != nil {
 		r.mu.Lock()
@@ -174,16 +185,10 @@ func (r *replica) cutOnce(ctx context.Context) (_ source.Snapshot, _ *pin, err e
 			close(pins)
 		}
 		r.mu.Unlock()
-	}
-	var p *pin
-	select {
-	case p = <-pins: // closed without one when there will be none
-	case <-ctx.Done():
+		p = <-pins // what was on its way
 	}
 	if err == nil && p == nil {
-		if err = context.Cause(ctx); err == nil {
-			err = fault.New(fault.SourceConflict, "", "the stream ended meanwhile")
-		}
+		err = fault.New(fault.SourceConflict, "", "the stream ended meanwhile")
 	}
 	if err == nil {
 		return snap, p, nil

@@ -76,6 +76,7 @@ type Syncer struct {
 	cfg        *config.Config
 	running    map[string]*active  // by dataset
 	replicas   map[string]*replica // by dataset, of mode: cdc
+	released   map[string]bool     // by dataset: its replica ran until what it had on its source was given back
 	replicated map[string]string   // target, folded → dataset of mode: cdc
 	paused     map[string]bool
 	rebuilt    map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
@@ -96,7 +97,7 @@ type active struct {
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
 	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
-		running: map[string]*active{}, replicas: map[string]*replica{}, replicated: map[string]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
+		running: map[string]*active{}, replicas: map[string]*replica{}, released: map[string]bool{}, replicated: map[string]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
 	}
@@ -199,6 +200,11 @@ var errStopping = fault.New(fault.Cancelled, "the next start of the server takes
 func (s *Syncer) Update(cfg *config.Config, sources map[string]source.Source) {
 	stopped := s.stopChanged(cfg, sources)
 	s.update(cfg, sources)
+	maps.Copy(stopped, s.stopChanged(cfg, sources)) // what a request has started meanwhile
+	s.mu.Lock()
+	maps.Copy(stopped, s.released)
+	clear(s.released)
+	s.mu.Unlock()
 	s.startReplicas(stopped)
 }
 

@@ -402,7 +402,7 @@ func TestReplicaWithoutAKey(t *testing.T) {
 		s = p.Serve()
 		s.Same(r)
 		harness.PG(t, url, "ALTER TABLE log ADD COLUMN c int DEFAULT 3; DELETE FROM log WHERE a = 3; UPDATE log SET c = 4 WHERE a = 4")
-		s.Same(r)
+		s.Becomes(r) // where it was truncated just before, the table is copied anew
 		p.OK("verify")
 
 		// Without the identity its changes cannot be told apart, and it says so.

@@ -282,6 +282,13 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 	if err := s.access.Update(s.accessConfig(cfg)); err != nil {
 		return err
 	}
+	for name, d := range old.Datasets {
+		if now := cfg.Datasets[name]; d.Form == config.FormCDC && (now == nil || now.Form != config.FormCDC || now.Source != d.Source) {
+			if err := s.syncer.Release(ctx, name, s.sources[d.Source], now == nil || now.Form != config.FormCDC); err != nil {
+				s.log.Error("a former dataset's slot is left on its source", "dataset", name, "error", err, "hint", fault.HintOf(err))
+			}
+		}
+	}
 	s.syncer.Update(cfg, sources) //nolint:contextcheck // What it starts outlives the request.
 	if err := s.scheduler.Set(s.jobs(cfg)); err != nil {
 		return err
@@ -291,15 +298,7 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 			defer src.Close() // runs under way keep the connections they have
 		}
 	}
-	have := s.sources
 	s.cfg, s.sources = cfg, sources
-	for name, d := range old.Datasets {
-		if now := cfg.Datasets[name]; d.Form == config.FormCDC && (now == nil || now.Form != config.FormCDC || now.Source != d.Source) {
-			if err := s.syncer.Release(ctx, name, have[d.Source], now == nil || now.Form != config.FormCDC); err != nil {
-				s.log.Error("a former dataset's slot is left on its source", "dataset", name, "error", err, "hint", fault.HintOf(err))
-			}
-		}
-	}
 	for _, c := range changes {
 		if len(c.Drops) > 0 {
 			if err := s.syncer.Forget(ctx, only(old.Datasets[c.Dataset], c.Drops)); err != nil {

@@ -135,7 +135,13 @@ func (a *app) statusCmd() *cobra.Command {
 var stateMarks = map[string]string{"ready": "●", "following": "●", "syncing": "◐", "copying": "◐", "error": "✗", "failed": "✗", "not_synced": "○", "stopped": "○"}
 
 func (a *app) printStatus(s httpapi.Status) {
-	t := a.table("", "table or view", "state", "rows", "last sync", "type", "watermark", "next run or lag")
+	next := "next run"
+	for _, d := range s.Datasets {
+		if d.Replica != nil {
+			next = "next run or lag"
+		}
+	}
+	t := a.table("", "table or view", "state", "rows", "last sync", "type", "watermark", next)
 	for _, key := range sortedKeys(s.Datasets) {
 		d := s.Datasets[key]
 		state, next := d.State, until(d.NextRun)

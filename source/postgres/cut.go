@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pintaildb/pintail/change"
@@ -73,6 +74,7 @@ const (
 
 // cut is a source.Cut. The stream's mu guards it.
 type cut struct {
+	id     uint64
 	stream *changeStream
 	phase  phase
 	view   source.View
@@ -80,6 +82,12 @@ type cut struct {
 	done   chan struct{} // closed when ended
 	err    error         // why without success
 }
+
+// cuts counts them, so that none is taken for another one.
+var cuts atomic.Uint64
+
+// ID is source.Cut's.
+func (c *cut) ID() uint64 { return c.id }
 
 var errCutClosed = errors.New("the cut was given up")
 
@@ -92,7 +100,7 @@ func (s *changeStream) Cut(ctx context.Context) (source.Cut, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	c := &cut{stream: s, still: make(chan struct{}), done: make(chan struct{})}
+	c := &cut{id: cuts.Add(1), stream: s, still: make(chan struct{}), done: make(chan struct{})}
 	s.mu.Lock()
 	s.cut = c
 	s.mu.Unlock()
@@ -282,7 +290,7 @@ func (s *changeStream) boundary() error {
 			s.mu.Lock()
 			if c := s.cut; c != nil && c.phase == cutResumed {
 				c.phase = cutPlaced
-				s.now.batch.Cut = true
+				s.now.batch.Cut = c.id
 			}
 			s.mu.Unlock()
 			return s.hand()

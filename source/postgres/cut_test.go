@@ -142,7 +142,7 @@ func (m *mirror) cut(t *testing.T) (retries int, ok bool) {
 	var rows map[uint32]map[string][]string
 	take := func(b *change.Batch) {
 		m.apply(b)
-		if b.Cut {
+		if b.Cut != 0 {
 			rows = cloned(m.rows)
 		}
 	}

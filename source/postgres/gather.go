@@ -372,7 +372,11 @@ func (s *changeStream) hand() error {
 	if b := &s.now.batch; !b.More {
 		s.acked, s.told, s.toldAsOf = b.Position.LSN, b.Position.LSN, b.AsOf
 	}
-	s.out <- s.now
+	select {
+	case s.out <- s.now:
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
 	select {
 	case s.now = <-s.free:
 		return nil

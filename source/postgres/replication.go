@@ -80,6 +80,9 @@ func (s *Source) switched(ctx context.Context, timeline int32) (change.LSN, erro
 	if err != nil {
 		return 0, err
 	}
+	if server.Timeline <= timeline {
+		return 0, nil
+	}
 	rows, err := replicate(ctx, c, fmt.Sprintf("TIMELINE_HISTORY %d", server.Timeline))
 	if err != nil {
 		return 0, err
