@@ -63,6 +63,7 @@ type replica struct {
 	failure    error                   // of the last session; nil while one goes well
 	addFailure error                   // of the last addition; nil once one went well
 	mail       []func(context.Context) error
+	doubts     int    // how many tables are suspected
 	looks      int    // how often the source's tables were listed
 	ring       func() // interrupts the wait for the next batch
 	lead       *active

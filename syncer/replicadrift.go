@@ -37,6 +37,7 @@ func (r *replica) suspects(ctx context.Context, all []candidate) error {
 		}
 	}
 	r.suspected = map[uint32]suspect{}
+	r.doubt()
 	if found == nil {
 		return nil
 	}
@@ -47,7 +48,18 @@ func (r *replica) suspects(ctx context.Context, all []candidate) error {
 	for _, c := range found {
 		r.suspected[c.table.OID] = suspect{c, server.LSN}
 	}
+	r.doubt()
 	return nil
+}
+
+// doubt tells who waits how many tables are still to be judged.
+func (r *replica) doubt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.doubts != len(r.suspected) {
+		r.doubts = len(r.suspected)
+		r.signal()
+	}
 }
 
 // judgeSuspects decides what becomes of the tables that were suspected and that the copy has caught up with.
@@ -69,6 +81,7 @@ func (r *replica) judgeSuspects(ctx context.Context) error {
 		}
 		turned = turned || did
 	}
+	r.doubt()
 	if !turned {
 		return nil
 	}

@@ -69,6 +69,7 @@ func (r *replica) load(ctx context.Context) error {
 	r.at = r.saved
 	r.mu.Unlock()
 	r.apply.tables, r.apply.lost, r.suspected = map[uint32]*followed{}, nil, nil
+	r.doubt()
 	r.claim, err = readClaim(ctx, r.s.store, r.d.Name)
 	return err
 }
@@ -195,9 +196,6 @@ func (r *replica) look(ctx context.Context) ([]candidate, error) {
 		return nil, err
 	}
 	r.looked = time.Now()
-	r.mu.Lock()
-	r.looks++
-	r.mu.Unlock()
 	for i := range all {
 		c := &all[i]
 		c.aside = r.asked(c.target) == "" && aside[c.target] != nil
@@ -213,16 +211,19 @@ func (r *replica) look(ctx context.Context) ([]candidate, error) {
 			r.judge(c.target, tableCopying, nil)
 		}
 	}
-	// What cannot be followed has no mark: should it come back, it is new.
+	if r.stream != nil {
+		if err := r.suspects(ctx, all); err != nil {
+			return nil, err
+		}
+	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	// What cannot be followed has no mark: should it come back, it is new.
 	maps.DeleteFunc(r.needs, func(target, _ string) bool {
 		return !slices.ContainsFunc(all, func(c candidate) bool { return c.target == target })
 	})
-	r.mu.Unlock()
-	if r.stream == nil {
-		return all, nil
-	}
-	return all, r.suspects(ctx, all)
+	r.looks++
+	return all, nil
 }
 
 func (r *replica) judge(target, state string, err error) {
@@ -581,7 +582,9 @@ func (s *shape) description(now *source.Description) *source.Description {
 	d.Query.Columns = nil
 	for _, c := range s.Columns {
 		d.Columns = append(d.Columns, source.Column{Name: c.Name, PGType: c.Type.SQL, Type: c.Type, Table: c.Table, Attnum: c.Attnum, TypeOID: c.TypeOID, Typmod: c.Typmod})
-		d.Query.Columns = append(d.Query.Columns, c.Name)
+		if c.Name != change.TextColumn {
+			d.Query.Columns = append(d.Query.Columns, c.Name)
+		}
 	}
 	return d
 }
@@ -626,7 +629,7 @@ func (r *replica) open(ctx context.Context) error {
 	r.opened = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stream, r.failure = st, nil
+	r.stream = st
 	r.signal()
 	return nil
 }

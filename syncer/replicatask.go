@@ -191,7 +191,7 @@ func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error
 	var failing error
 	for {
 		r.mu.Lock()
-		there := r.looks >= looks && r.at.LSN >= lsn && r.stream != nil && len(r.needs) == 0 && r.anew == ""
+		there := r.looks >= looks && r.at.LSN >= lsn && r.stream != nil && len(r.needs) == 0 && r.doubts == 0 && r.anew == ""
 		moved, failure := r.moved, r.failure
 		if failure == nil {
 			failure = r.addFailure

@@ -34,6 +34,7 @@ func (s *Syncer) verifyReplica(ctx context.Context, d *config.Dataset, src sourc
 		return err
 	}
 	defer release()
+	r.forgive()
 	var verdict Verdict
 	for try := 1; ; try++ {
 		if verdict, err = r.compare(ctx, a); fault.CodeOf(err) != fault.SourceConflict || try == verifyTries || ctx.Err() != nil {
