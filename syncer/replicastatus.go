@@ -85,7 +85,7 @@ func (s *Syncer) addReplica(all map[string]Status, d *config.Dataset, base Statu
 		s.addTable(&st, config.Part{Target: target}, t)
 		m, copied := readMark(t.Watermark)
 		if copied {
-			st.Watermarks[target] = max(m.After, base.Replica.LSN).String()
+			st.Watermarks[target] = max(m.After, saved.LSN).String()
 			st.Tables[0].Watermark = st.Watermarks[target]
 		}
 		info, known := tables[target]

@@ -39,6 +39,19 @@ const statusRuns = 20
 
 // Status reads all datasets, by status key. Everything but a run under way comes from the file, so it outlives a restart.
 func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
+	// Before the tables: one that is lost loses its mark with the batch that moves the position on.
+	positions, err := s.store.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	replicas := maps.Clone(s.replicas)
+	s.mu.Unlock()
+	for name, r := range replicas {
+		if at := r.position(); at.LSN > positions[name].LSN {
+			positions[name] = at
+		}
+	}
 	tables, err := s.store.Tables(ctx)
 	if err != nil {
 		return nil, err
@@ -46,10 +59,6 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 	byTarget := map[string]store.TableState{}
 	for _, t := range tables {
 		byTarget[t.Target] = t
-	}
-	positions, err := s.store.Positions(ctx)
-	if err != nil {
-		return nil, err
 	}
 	aside, err := s.store.Quarantined(ctx, "")
 	if err != nil {
