@@ -2,8 +2,6 @@ package syncer
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -95,34 +93,6 @@ const (
 	tableFollowing = "following"
 	tableError     = "error"
 )
-
-// claim is what the dataset has on its source: a slot and a publication, both of this name.
-type claim struct {
-	Slot   string `json:"slot"`
-	Source string `json:"source"` // as configured
-}
-
-// OwnPrefix begins the name of every slot and publication that Pintail makes.
-const OwnPrefix = "pintail_"
-
-const claimPrefix = "replica." // in the store's meta, before the dataset's name
-
-// newClaim names slot and publication after the dataset, with a random part: another copy of it, on another machine, has
-// another slot. Slots' names have lower case letters, digits and _, 63 bytes at most.
-func newClaim(d *config.Dataset) claim {
-	name := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return '_'
-	}, d.Name)
-	var id [4]byte
-	_, _ = rand.Read(id[:])
-	return claim{Slot: OwnPrefix + name[:min(len(name), 36)] + "_" + hex.EncodeToString(id[:]), Source: d.Source}
-}
 
 func newReplica(s *Syncer, d *config.Dataset, src source.Replicator) *replica {
 	r := &replica{s: s, d: d, src: src, log: s.log.With("dataset", d.Name), over: make(chan struct{}), moved: make(chan struct{}),
@@ -391,11 +361,13 @@ func (r *replica) batch(ctx context.Context, b *change.Batch) error {
 				return err
 			}
 		}
+		// Beyond this position these are not the source's any more.
+		var lost []string
 		for _, l := range r.apply.lost {
-			// Beyond this position the table is not the source's any more, whoever opens the file next.
-			if err := tx.SetWatermark(l.target, nil); err != nil {
-				return err
-			}
+			lost = append(lost, l.target)
+		}
+		if err := unmark(tx, lost); err != nil {
+			return err
 		}
 		step.Reached(step.BatchApplied)
 		return tx.SavePosition(r.d.Name, b.Position)
@@ -417,7 +389,7 @@ func (r *replica) batch(ctx context.Context, b *change.Batch) error {
 	if !idle {
 		r.pace(time.Since(begin))
 	}
-	return r.told(ctx)
+	return r.lost(ctx, r.apply.takeLost())
 }
 
 // The time that changes are gathered, where the configuration does not say: as long as they take to be applied, so that a
@@ -466,11 +438,6 @@ func (c *changeCounts) add(o *changeCounts) {
 	c.updates += o.updates
 	c.deletes += o.deletes
 	c.truncates += o.truncates
-}
-
-// told takes up the tables that the last batch could not bring.
-func (r *replica) told(ctx context.Context) error {
-	return r.lost(ctx, r.apply.takeLost())
 }
 
 // lost has tables copied anew, or sets them aside where a new copy has not mended the same before.
@@ -547,6 +514,16 @@ type mark struct {
 	After change.LSN `json:"after"` // of the snapshot that it was copied at
 	Form  string     `json:"form"`  // source.ReplicaTable's, as are Files
 	Files string     `json:"files"`
+}
+
+// unmark takes tables' marks away: whoever opens the file next has them copied.
+func unmark(tx *store.Tx, targets []string) error {
+	for _, t := range targets {
+		if err := tx.SetWatermark(t, nil); err != nil && fault.CodeOf(err) != fault.NotFound {
+			return err
+		}
+	}
+	return nil
 }
 
 func readMark(b json.RawMessage) (m mark, ok bool) {

@@ -29,13 +29,13 @@ func (r *replica) handOver(ctx context.Context, all []candidate, why string) (er
 	}
 	defer func() { end(err) }()
 	// From here on nothing of before counts: neither position nor tables fit the new slot.
+	targets := make([]string, len(all))
+	for i := range all {
+		targets[i] = all[i].target
+	}
 	if err := r.s.store.Commit(ctx, func(tx *store.Tx) error {
-		for i := range all {
-			if len(all[i].state.Watermark) > 0 {
-				if err := tx.SetWatermark(all[i].target, nil); err != nil {
-					return err
-				}
-			}
+		if err := unmark(tx, targets); err != nil {
+			return err
 		}
 		return tx.DeletePosition(r.d.Name)
 	}); err != nil {
@@ -142,7 +142,7 @@ func (r *replica) copy(ctx context.Context, snap source.Snapshot, all []candidat
 	var err error
 	for i := range all {
 		p := newPart(all[i].cfg, all[i].state)
-		p.full, p.reason, p.keep, p.by = true, "copied", all[i].keep, all[i].by
+		p.full, p.keep, p.by = true, all[i].keep, all[i].by
 		if p.desc, err = snap.Describe(ctx, p.query); err != nil {
 			return fault.Wrap(err, "table %s", all[i].target)
 		}
@@ -224,7 +224,7 @@ func (r *replica) setAside(ctx context.Context, target string, err error) error 
 	r.signal()
 	r.mu.Unlock()
 	return r.s.store.Commit(ctx, func(tx *store.Tx) error {
-		if err := tx.SetWatermark(target, nil); err != nil && fault.CodeOf(err) != fault.NotFound {
+		if err := unmark(tx, []string{target}); err != nil {
 			return err
 		}
 		if err := tx.Unquarantine(r.d.Name, target); err != nil {
@@ -374,7 +374,7 @@ func (ad *addition) run(a *active) {
 // catchUp copies, and follows until it is about where the replica is.
 func (ad *addition) catchUp(a *active) error {
 	r, ctx := ad.r, ad.ctx
-	slot, err := r.src.CreateSlot(ctx, r.claim.Slot+"_copy", true)
+	slot, err := r.src.CreateSlot(ctx, r.claim.Slot+sideSlot, true)
 	if err != nil {
 		return err
 	}
@@ -402,7 +402,8 @@ func (ad *addition) catchUp(a *active) error {
 	if err != nil {
 		return err
 	}
-	o := source.StreamOptions{Slot: r.claim.Slot + "_copy", Publication: r.claim.Slot, From: ad.at, FromAt: ad.committed, Until: ad.at, Batch: r.limits(), Memory: r.d.CDC.Memory.Bytes() / 4, Spool: r.spool(r.claim.Slot + "_copy")}
+	name := r.claim.Slot + sideSlot
+	o := source.StreamOptions{Slot: name, Publication: r.claim.Slot, From: ad.at, FromAt: ad.committed, Until: ad.at, Batch: r.limits(), Memory: r.d.CDC.Memory.Bytes() / 4, Spool: r.spool(name)}
 	for _, f := range ad.apply.tables {
 		o.Tables = append(o.Tables, f.streamed(ad.at))
 	}

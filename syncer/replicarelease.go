@@ -2,13 +2,10 @@ package syncer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 
-	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
@@ -98,8 +95,6 @@ func (s *Syncer) Release(ctx context.Context, dataset string, src source.Source,
 	return errors.Join(released, err)
 }
 
-const leftPrefix = "released." // in the store's meta, before the name of a slot that is still on its source
-
 // dropSchemas drops the schemas in which nothing is left.
 func (s *Syncer) dropSchemas(ctx context.Context, states []store.TableState, dataset string) {
 	err := s.store.Commit(ctx, func(tx *store.Tx) error {
@@ -124,44 +119,24 @@ func (s *Syncer) dropSchemas(ctx context.Context, states []store.TableState, dat
 	}
 }
 
-func releaseClaim(ctx context.Context, c claim, src source.Source) error {
-	rep, ok := src.(source.Replicator)
-	var err error = fault.New(fault.Config, "", "source %s is not configured any more", c.Source)
-	if ok {
-		if err = rep.DropSlot(ctx, c.Slot); err == nil {
-			err = rep.Unpublish(ctx, c.Slot)
-		}
-	}
-	if err == nil {
-		return nil
-	}
-	return fault.New(fault.CodeOf(err), fmt.Sprintf("run on the source, or its log fills the disk: SELECT pg_drop_replication_slot('%s'); DROP PUBLICATION %s", c.Slot, c.Slot),
-		"slot and publication %s are left on source %s: %w", c.Slot, c.Source, err)
-}
-
 // ReleaseLeftovers does so for datasets that were taken out of the configuration while no server ran. What cannot be given
 // back is told, and tried again by the next start.
 func (s *Syncer) ReleaseLeftovers(ctx context.Context) error {
-	all, err := s.store.Meta(ctx, claimPrefix)
+	all, err := s.claims(ctx)
 	if err != nil {
 		return err
 	}
 	if err := s.releaseLeft(ctx); err != nil {
 		return err
 	}
-	for name := range all {
-		dataset := strings.TrimPrefix(name, claimPrefix)
-		s.mu.Lock()
-		cfg, sources := s.cfg, s.sources
-		s.mu.Unlock()
-		c, err := readClaim(ctx, s.store, dataset)
-		if err != nil {
-			return err
-		}
-		if d := cfg.Datasets[dataset]; d != nil && d.Form == config.FormCDC && d.Source == c.Source {
+	s.mu.Lock()
+	cfg, sources := s.cfg, s.sources
+	s.mu.Unlock()
+	for dataset, c := range all {
+		d := cfg.Datasets[dataset]
+		if d != nil && d.Form == config.FormCDC && d.Source == c.Source {
 			continue
 		}
-		d := cfg.Datasets[dataset]
 		if err := s.Release(ctx, dataset, sources[c.Source], d == nil || d.Form != config.FormCDC); err != nil {
 			s.log.Error("a former dataset's slot is left on its source", "dataset", dataset, "error", err, "hint", fault.HintOf(err))
 		}
@@ -171,15 +146,11 @@ func (s *Syncer) ReleaseLeftovers(ctx context.Context) error {
 
 // releaseLeft gives back what could not be given back before.
 func (s *Syncer) releaseLeft(ctx context.Context) error {
-	left, err := s.store.Meta(ctx, leftPrefix)
+	left, err := readClaims(ctx, s.store, leftPrefix)
 	if err != nil {
 		return err
 	}
-	for name, text := range left {
-		var c claim
-		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			return fault.New(fault.Internal, "", "the file's note of slot %s is unreadable: %w", strings.TrimPrefix(name, leftPrefix), err)
-		}
+	for name, c := range left {
 		s.mu.Lock()
 		src := s.sources[c.Source]
 		s.mu.Unlock()
@@ -207,15 +178,4 @@ func (s *Syncer) Replicated(schema, table string) (string, bool) {
 		return "", false
 	}
 	return dataset, true
-}
-
-// Position is how far a dataset's copy is; ok is false for one that is not followed.
-func (s *Syncer) Position(dataset string) (change.Position, bool) {
-	s.mu.Lock()
-	r := s.replicas[dataset]
-	s.mu.Unlock()
-	if r == nil {
-		return change.Position{}, false
-	}
-	return r.position(), true
 }

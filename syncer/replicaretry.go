@@ -63,31 +63,7 @@ func (s *Syncer) Retry(ctx context.Context, dataset, table string) ([]string, er
 		return nil, fault.New(fault.NotFound, "leave table out for all of them", "table %q of dataset %s is not in quarantine; these are: %v", table, dataset, all)
 	}
 	slices.Sort(targets)
-	if err := s.store.Commit(ctx, func(tx *store.Tx) error {
-		for _, t := range targets {
-			if err := tx.Unquarantine(dataset, t); err != nil {
-				return err
-			}
-			if slices.ContainsFunc(states, func(st store.TableState) bool { return st.Target == t && len(st.Watermark) > 0 }) {
-				if err := tx.SetWatermark(t, nil); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if r != nil {
-		r.ask(func(context.Context) error {
-			for _, t := range targets {
-				r.judge(t, tableCopying, nil)
-				r.need(t, "taken out of quarantine")
-			}
-			return nil
-		})
-	}
-	return targets, nil
+	return targets, s.copyTargets(ctx, dataset, r, targets, "taken out of quarantine")
 }
 
 // sourceTable is the name in the source of a table of the copy, "" when it is not known.

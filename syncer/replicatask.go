@@ -183,8 +183,8 @@ func (r *replica) totals() (n int64) {
 	return n
 }
 
-// caughtUp waits until the copy is at lsn and no table is missing, when the source's tables were listed so many times. What keeps it from that for too long is its error, and so
-// is a table that is set aside.
+// caughtUp waits until the copy is at lsn and no table is missing, as of that many listings of the source's tables. What keeps it
+// from that for too long is its error, and so is a table that is set aside.
 func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error {
 	limit := time.NewTimer(r.s.retryMax)
 	defer limit.Stop()
@@ -246,30 +246,31 @@ func (s *Syncer) copyAgain(ctx context.Context, d *config.Dataset, table, why st
 	if len(targets) == 0 {
 		return nil, fault.New(fault.NotFound, "leave table out to copy all of them", "dataset %s has no table %q; it has %v", d.Name, table, all)
 	}
-	if err := s.store.Commit(ctx, func(tx *store.Tx) error {
-		for _, t := range targets {
-			if err := tx.SetWatermark(t, nil); err != nil {
-				return err
-			}
-			if err := tx.Unquarantine(d.Name, t); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
 	s.mu.Lock()
 	r := s.replicas[d.Name]
 	s.mu.Unlock()
-	if r != nil {
+	slices.Sort(targets)
+	return targets, s.copyTargets(ctx, d.Name, r, targets, why)
+}
+
+// copyTargets notes in the file that tables are to be copied anew, those in quarantine too, and has the replica do it, if one runs.
+func (s *Syncer) copyTargets(ctx context.Context, dataset string, r *replica, targets []string, why string) error {
+	err := s.store.Commit(ctx, func(tx *store.Tx) error {
+		for _, t := range targets {
+			if err := tx.Unquarantine(dataset, t); err != nil {
+				return err
+			}
+		}
+		return unmark(tx, targets)
+	})
+	if err == nil && r != nil {
 		r.ask(func(context.Context) error {
 			for _, t := range targets {
+				r.judge(t, tableCopying, nil)
 				r.need(t, why)
 			}
 			return nil
 		})
 	}
-	slices.Sort(targets)
-	return targets, nil
+	return err
 }

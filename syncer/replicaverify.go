@@ -60,10 +60,9 @@ func (r *replica) mend(ctx context.Context, v *Verdict) error {
 		if t.equal() {
 			continue
 		}
-		if _, err := r.s.copyAgain(ctx, r.d, t.Table, "reconcile found differences: "+t.String()); err != nil {
+		if err := r.s.copyTargets(ctx, r.d.Name, r, []string{t.Table}, "reconcile found differences: "+t.String()); err != nil {
 			return err
 		}
-		r.ask(func(context.Context) error { r.need(t.Table, "reconcile found differences: "+t.String()); return nil })
 		t.Repair = "copied anew"
 	}
 	// After what was asked for above.

@@ -3,7 +3,6 @@ package syncer
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -31,24 +30,6 @@ type Slot struct {
 
 // sideSlot ends the name of the temporary slot under which tables are copied beside the stream.
 const sideSlot = "_copy"
-
-// claims are the slots that this file's datasets have, by dataset.
-func (s *Syncer) claims(ctx context.Context) (map[string]claim, error) {
-	meta, err := s.store.Meta(ctx, claimPrefix)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]claim{}
-	for name, text := range meta {
-		var c claim
-		dataset := strings.TrimPrefix(name, claimPrefix)
-		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			return nil, fault.New(fault.Internal, "", "the file's note of dataset %s's slot is unreadable: %w", dataset, err)
-		}
-		all[dataset] = c
-	}
-	return all, nil
-}
 
 // owner is the dataset that a slot belongs to; "" is none of this file.
 func owner(claims map[string]claim, slot string) string {
