@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -46,27 +45,18 @@ it lists what is in quarantine, and why.
 				fmt.Fprintln(a.out, r.Message)
 				return nil
 			}
-			if asJSON {
-				var all json.RawMessage
-				if err := c.get(ctx, http.MethodGet, "/api/store/quarantine", nil, &all); err != nil {
-					return err
+			return show(ctx, a, c, "/api/store/quarantine", asJSON, func(all httpapi.Quarantine) error {
+				if len(all.Quarantine) == 0 {
+					fmt.Fprintln(a.out, "nothing is in quarantine")
+					return nil
 				}
-				return a.printJSON(all)
-			}
-			var all httpapi.Quarantine
-			if err := c.get(ctx, http.MethodGet, "/api/store/quarantine", nil, &all); err != nil {
-				return err
-			}
-			if len(all.Quarantine) == 0 {
-				fmt.Fprintln(a.out, "nothing is in quarantine")
+				t := a.table("since", "dataset", "table", "position", "reason")
+				for _, q := range all.Quarantine {
+					t.AppendRow(table.Row{q.At.Local().Format(time.DateTime), q.Dataset, q.Table, q.LSN, q.Reason})
+				}
+				t.Render()
 				return nil
-			}
-			t := a.table("since", "dataset", "table", "position", "reason")
-			for _, q := range all.Quarantine {
-				t.AppendRow(table.Row{q.At.Local().Format(time.DateTime), q.Dataset, q.Table, q.LSN, q.Reason})
-			}
-			t.Render()
-			return nil
+			})
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

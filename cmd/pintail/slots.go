@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -31,18 +30,7 @@ of mode: cdc, and those that the Pintail of another file has made. A slot keeps 
 				return err
 			}
 			defer done()
-			if asJSON {
-				var all json.RawMessage
-				if err := c.get(ctx, http.MethodGet, "/api/store/slots", nil, &all); err != nil {
-					return err
-				}
-				return a.printJSON(all)
-			}
-			var all httpapi.Slots
-			if err := c.get(ctx, http.MethodGet, "/api/store/slots", nil, &all); err != nil {
-				return err
-			}
-			return a.printSlots(all)
+			return show(ctx, a, c, "/api/store/slots", asJSON, a.printSlots)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -89,6 +89,22 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
+// show asks for what path has and prints it: as JSON as it came, or by print.
+func show[T any](ctx context.Context, a *app, c *client, path string, asJSON bool, print func(T) error) error {
+	if asJSON {
+		var raw json.RawMessage
+		if err := c.get(ctx, http.MethodGet, path, nil, &raw); err != nil {
+			return err
+		}
+		return a.printJSON(raw)
+	}
+	var answer T
+	if err := c.get(ctx, http.MethodGet, path, nil, &answer); err != nil {
+		return err
+	}
+	return print(answer)
+}
+
 func (a *app) table(header ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetOutputMirror(a.out)
@@ -113,19 +129,7 @@ func (a *app) statusCmd() *cobra.Command {
 				return err
 			}
 			defer done()
-			if asJSON {
-				var all json.RawMessage
-				if err := c.get(ctx, http.MethodGet, "/api/store/status", nil, &all); err != nil {
-					return err
-				}
-				return a.printJSON(all)
-			}
-			var s httpapi.Status
-			if err := c.get(ctx, http.MethodGet, "/api/store/status", nil, &s); err != nil {
-				return err
-			}
-			a.printStatus(s)
-			return nil
+			return show(ctx, a, c, "/api/store/status", asJSON, a.printStatus)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -134,7 +138,7 @@ func (a *app) statusCmd() *cobra.Command {
 
 var stateMarks = map[string]string{"ready": "●", "following": "●", "syncing": "◐", "copying": "◐", "error": "✗", "failed": "✗", "not_synced": "○", "stopped": "○"}
 
-func (a *app) printStatus(s httpapi.Status) {
+func (a *app) printStatus(s httpapi.Status) error {
 	next := "next run"
 	for _, d := range s.Datasets {
 		if d.Replica != nil {
@@ -187,6 +191,7 @@ func (a *app) printStatus(s httpapi.Status) {
 		}
 		told[line] = true
 	}
+	return nil
 }
 
 // replicaState is how a table of mode: cdc does, or its dataset while nothing is known of its tables.
