@@ -219,32 +219,7 @@ func TestProgressLeavesNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		save(0)
-		if err := s.Checkpoint(ctx); err != nil {
-			t.Fatal(err)
-		}
-		_, _, first, err := s.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		begin := time.Now()
-		const saves = 300
-		for i := range saves {
-			save(1 + i)
-		}
-		took := time.Since(begin)
-		_, wal, _, err := s.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Checkpoint(ctx); err != nil {
-			t.Fatal(err)
-		}
-		file, left, used, err := s.Size()
-		t.Logf("watermark %v: %v and %d bytes of WAL for a commit of 3; file %d, used %d, before %d", mark, took/saves, wal/saves, file, used, first)
-		if err != nil || left != 0 || wal > saves*6000 || used > first+512<<10 {
-			t.Errorf("WAL %d, then %d; in use %d, before %d (%v)", wal, left, used, first, err)
-		}
+		leavesNothing(t, s, save, 6000)
 		equal(t, "rows", lines(t, s, "SELECT count(*), max(rowid) FROM _pintail.tables"), fmt.Sprintf("[%d|%d]", tables, tables-1))
 	}
 }

@@ -39,13 +39,19 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	url := database(t)
 	harness.PG(t, url, diskTable)
+	ownMounts(t, smallDiskEnv+"="+url)
+}
+
+// ownMounts runs the test once more, in a process with mounts of its own, which go with it.
+func ownMounts(t *testing.T, env string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A process with mounts of its own, which go with it: as root, or as root of a user namespace.
-	cmd := exec.Command(self, "-test.run=^TestDiskFull$", "-test.v", "-test.timeout=4m")
-	cmd.Env = append(os.Environ(), smallDiskEnv+"="+url, harness.BinaryEnv+"="+harness.Binary(t))
+	// As root, or as root of a user namespace.
+	cmd := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=4m")
+	cmd.Env = append(os.Environ(), env, harness.BinaryEnv+"="+harness.Binary(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

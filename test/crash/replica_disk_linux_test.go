@@ -2,9 +2,7 @@ package crash
 
 import (
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/pintaildb/pintail/test/harness"
@@ -22,24 +20,7 @@ func TestReplicaDiskFull(t *testing.T) {
 	}
 	t.Parallel()
 	url := database(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// As root, or as root of a user namespace.
-	cmd := exec.Command(self, "-test.run=^TestReplicaDiskFull$", "-test.v", "-test.timeout=4m")
-	cmd.Env = append(os.Environ(), replicaDiskEnv+"="+url, harness.BinaryEnv+"="+harness.Binary(t))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	ownMounts(t, replicaDiskEnv+"="+url)
 }
 
 func replicaSmallDisk(t *testing.T, url string) {
