@@ -474,7 +474,7 @@ func TestApplyOfSixteenHundredColumns(t *testing.T) {
 
 // A batch of new rows and a few old ones reads the row groups that they are in, and none of those between.
 func TestApplySkipsRowGroups(t *testing.T) {
-	const rows, group = 1_000_000, 122_880
+	const rows, group = 1_000_000, rowGroupRows
 	s := openTest(t, Options{Threads: 1})
 	cols := []Column{col("id", oidInt8, -1)}
 	load(t, s, "t", plainlyNumbered(cols, rows))

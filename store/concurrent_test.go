@@ -119,7 +119,7 @@ func TestAConflictIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := session(t, s)
-	if _, err := other.exec(ctx, "BEGIN; DELETE FROM "+s.state("runs")+" WHERE id = '1'"); err != nil {
+	if err := other.script(ctx, "BEGIN; DELETE FROM "+s.state("runs")+" WHERE id = '1'"); err != nil {
 		t.Fatal(err)
 	}
 	tries := 0
@@ -143,7 +143,7 @@ func TestAConflictIsTriedAgain(t *testing.T) {
 	equal(t, "state", []any{r.State, err}, "[ready <nil>]")
 
 	// One that does not end is an error that may be tried again.
-	if _, err := other.exec(ctx, "BEGIN; DELETE FROM "+s.state("runs")+" WHERE id = '1'"); err != nil {
+	if err := other.script(ctx, "BEGIN; DELETE FROM "+s.state("runs")+" WHERE id = '1'"); err != nil {
 		t.Fatal(err)
 	}
 	tries = 0

@@ -42,6 +42,14 @@ func (s *Store) connectLocked(from origin) (*Session, error) {
 	if duck.Connect(s.db, &se.c) == duck.StateError {
 		return nil, fault.New(fault.Internal, "", "DuckDB refused a connection")
 	}
+	if s.attached {
+		var res duck.Result
+		defer duck.DestroyResult(&res)
+		if duck.Query(se.c, use(s.catalog), &res) == duck.StateError {
+			duck.Disconnect(&se.c)
+			return nil, failure(context.Background(), duck.ResultError(&res), own)
+		}
+	}
 	s.open[se] = struct{}{}
 	return se, nil
 }
@@ -111,7 +119,21 @@ func (se *Session) failure(ctx context.Context, text string) error {
 	return err
 }
 
-// exec runs one statement, or several when there are no args, and returns how many rows the last one changed.
+// script runs several statements.
+func (se *Session) script(ctx context.Context, sql string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer se.guard(ctx)()
+	var res duck.Result
+	defer duck.DestroyResult(&res)
+	if duck.Query(se.c, sql, &res) == duck.StateError {
+		return se.failure(ctx, duck.ResultError(&res))
+	}
+	return nil
+}
+
+// exec runs one statement and returns how many rows it changed.
 func (se *Session) exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -120,14 +142,6 @@ func (se *Session) exec(ctx context.Context, sql string, args ...any) (int64, er
 		return 0, fault.New(fault.InvalidSQL, "", "%w", errNUL)
 	}
 	defer se.guard(ctx)()
-	var res duck.Result
-	defer duck.DestroyResult(&res)
-	if len(args) == 0 {
-		if duck.Query(se.c, sql, &res) == duck.StateError {
-			return 0, se.failure(ctx, duck.ResultError(&res))
-		}
-		return int64(duck.RowsChanged(&res)), nil
-	}
 	var st duck.PreparedStatement
 	defer duck.DestroyPrepare(&st)
 	if duck.Prepare(se.c, sql, &st) == duck.StateError {
@@ -136,10 +150,46 @@ func (se *Session) exec(ctx context.Context, sql string, args ...any) (int64, er
 	if err := bindOwn(st, args); err != nil {
 		return 0, err
 	}
-	if duck.ExecutePrepared(st, &res) == duck.StateError {
-		return 0, se.failure(ctx, duck.ResultError(&res))
+	var res duck.Result
+	defer duck.DestroyResult(&res)
+	if err := se.execute(ctx, duck.PendingPrepared, st, &res); err != nil {
+		return 0, err
 	}
 	return int64(duck.RowsChanged(&res)), nil
+}
+
+// Between a worker's tasks, which take about a millisecond.
+const (
+	idleMin = 20 * time.Microsecond
+	idleMax = time.Millisecond
+)
+
+// execute runs a bound statement: one that pending.begins. DuckDB's own loop spins at the cost of a core while worker threads
+// have all that is left to do; this one sleeps.
+func (se *Session) execute(ctx context.Context, pending func(duck.PreparedStatement, *duck.PendingResult) duck.State, st duck.PreparedStatement, res *duck.Result) error {
+	var p duck.PendingResult
+	defer duck.DestroyPending(&p)
+	if pending(st, &p) == duck.StateError {
+		return se.failure(ctx, duck.PendingError(p))
+	}
+	idle := idleMin
+	for state := duck.PendingExecuteTask(p); ; state = duck.PendingExecuteTask(p) {
+		if state == duck.PendingStateNoTasksAvailable {
+			time.Sleep(idle)
+			idle = min(2*idle, idleMax)
+		} else if state == duck.PendingStateResultNotReady {
+			idle = idleMin
+		} else {
+			break
+		}
+	}
+	if text := duck.PendingError(p); text != "" {
+		return se.failure(ctx, text)
+	}
+	if duck.ExecutePending(p, res) == duck.StateError {
+		return se.failure(ctx, duck.ResultError(res))
+	}
+	return nil
 }
 
 // bindOwn binds the arguments of Pintail's own statements. A zero time is NULL.
@@ -200,8 +250,8 @@ func (se *Session) query(ctx context.Context, sql string, args []any, fn func(r 
 	}
 	var res duck.Result
 	defer duck.DestroyResult(&res)
-	if duck.ExecutePrepared(st, &res) == duck.StateError {
-		return se.failure(ctx, duck.ResultError(&res))
+	if err := se.execute(ctx, duck.PendingPrepared, st, &res); err != nil {
+		return err
 	}
 	for {
 		c := duck.FetchChunk(res)

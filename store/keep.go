@@ -161,7 +161,7 @@ func (a *apply) deleteEqual(nulls []int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, a.tx.run("DROP TABLE " + gone + "; DROP TABLE " + found)
+	return n, a.tx.run("DROP TABLE "+gone, "DROP TABLE "+found)
 }
 
 // spelled is a value of a type of which DuckDB takes different ones for equal, a month and 30 days, so that they differ.
@@ -299,7 +299,7 @@ func (a *apply) history() error {
 	a.inserted, a.updated = after-both, both
 	a.deleted += found - both
 	a.dead += found
-	return a.tx.run("DROP TABLE " + steps + "; DROP TABLE " + pairs + "; DROP TABLE " + closed)
+	return a.tx.run("DROP TABLE "+steps, "DROP TABLE "+pairs, "DROP TABLE "+closed)
 }
 
 // truncateHistory ends all present versions. Likewise an UPDATE.

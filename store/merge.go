@@ -95,9 +95,14 @@ func (tx *Tx) merge(target string, st *Staged, key []string, cols []Column) (ins
 // temp is the name of a temporary table, which only this transaction's connection sees.
 func (tx *Tx) temp(what string) string { return "temp.main." + quote("_pintail_"+what) }
 
-func (tx *Tx) run(sql string) error {
-	_, err := tx.Exec(sql)
-	return err
+// run runs statements one after the other.
+func (tx *Tx) run(statements ...string) error {
+	for _, sql := range statements {
+		if _, err := tx.Exec(sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func anyOf(conditions []string) string {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	duck "github.com/duckdb/duckdb-go-bindings"
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
@@ -223,6 +224,53 @@ func TestKilledBetweenStageAndCommit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file whose tables have row groups of another size is changed without harm.
+func TestFileOfOtherRowGroups(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "other.duckdb")
+	var db duck.Database
+	var text string
+	if duck.OpenExt(path, &db, duck.Config{}, &text) == duck.StateError {
+		t.Fatal(text)
+	}
+	var c duck.Connection
+	duck.Connect(db, &c)
+	var res duck.Result
+	if duck.Query(c, "CREATE TABLE t AS SELECT range AS id, range % 7 AS v FROM range(500000); CHECKPOINT", &res) == duck.StateError {
+		t.Fatal(duck.ResultError(&res))
+	}
+	duck.DestroyResult(&res)
+	duck.Disconnect(&c)
+	duck.Close(&db)
+	for round := range int64(3) {
+		s, err := Open(ctx, Options{Path: path, Threads: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(ctx, func(tx *Tx) error {
+			return tx.run(fmt.Sprintf("DELETE FROM t WHERE id %% 5 = %d", round), fmt.Sprintf("INSERT INTO t SELECT range, 9 FROM range(500000) WHERE range %% 5 = %d", round),
+				fmt.Sprintf("DELETE FROM t WHERE id >= 100000 AND id < %d", 250000+50000*round))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(ctx, Options{Path: path, Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(ctx) //nolint:errcheck // The rows are what counts.
+	equal(t, "rows", lines(t, s, `SELECT count(*), count(DISTINCT id), bool_and(v = CASE WHEN id % 5 < 3 THEN 9 ELSE id % 7 END) FROM t
+		WHERE id NOT BETWEEN 100000 AND 349999`), "[250000|250000|true]")
+	equal(t, "between", lines(t, s, "SELECT count(*) FROM t WHERE id BETWEEN 100000 AND 349999"), "[0]")
+	equal(t, "the size of a row group is as it was", lines(t, s, "SELECT max(c) > "+fmt.Sprint(rowGroupRows)+" FROM (SELECT sum(count) AS c FROM pragma_storage_info('t') WHERE column_name = 'id' AND segment_type <> 'VALIDITY' GROUP BY row_group_id)"), "[true]")
 }
 
 func TestFilesThatAreNotOurs(t *testing.T) {

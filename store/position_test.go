@@ -156,7 +156,7 @@ func TestMigrationFromFormat1(t *testing.T) {
 			return err
 		}
 		// What version 1 did not have.
-		return tx.run("DROP MACRO TABLE _pintail.position; DROP TABLE _pintail.positions; DROP TABLE _pintail.quarantine; UPDATE _pintail.meta SET value = '1'")
+		return tx.run("DROP MACRO TABLE _pintail.position", "DROP TABLE _pintail.positions", "DROP TABLE _pintail.quarantine", "UPDATE _pintail.meta SET value = '1'")
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestTargetsInSchemas(t *testing.T) {
 
 	// What may not be.
 	makes := func(name string) error { return s.Commit(ctx, func(tx *Tx) error { return tx.MakeSchema(name) }) }
-	for _, name := range []string{"", "a.b", "_pintail", "_Pintail", "temp", "PINTAIL", "pg_catalog", "information_schema", "system", "_stage", "SALES"} {
+	for _, name := range []string{"", "a.b", "_pintail", "_Pintail", "temp", "PINTAIL", "pg_catalog", "information_schema", "system", "Memory", "SALES"} {
 		if err := makes(name); fault.CodeOf(err) != fault.Config {
 			t.Errorf("schema %q: %v", name, err)
 		}

@@ -108,7 +108,7 @@ func (s *Store) prepareState(ctx context.Context, se *Session) error {
 			sql += stmt + ";"
 		}
 	}
-	_, err = se.exec(ctx, sql+"COMMIT")
+	err = se.script(ctx, sql+"COMMIT")
 	return doing(err, "make schema %s", stateSchema)
 }
 

@@ -34,15 +34,16 @@ type Options struct {
 
 // Store is an open DuckDB file. Its methods may be used from many goroutines at once.
 type Store struct {
-	path    string
-	catalog string // DuckDB's name of the file: its stem
-	log     *slog.Logger
-	lock    *fileLock
-	db      duck.Database
-	staged  atomic.Int64  // numbers staging tables
-	writer  chan struct{} // holds one token while a Commit runs
-	saved   atomic.Int64  // runs saved since they were last pruned
-	reclaim atomic.Bool   // a dropped table's space is to be freed by a checkpoint
+	path     string
+	catalog  string // DuckDB's name of the file: its stem
+	attached bool   // the file is; connections have it for their default then
+	log      *slog.Logger
+	lock     *fileLock
+	db       duck.Database
+	staged   atomic.Int64  // numbers staging tables
+	writer   chan struct{} // holds one token while a Commit runs
+	saved    atomic.Int64  // runs saved since they were last pruned
+	reclaim  atomic.Bool   // a dropped table's space is to be freed by a checkpoint
 
 	deleted map[string]int64 // rows deleted in a table since it was last looked at; the writer's, as is quieted
 	quieted time.Time        // when new sessions were last made to wait
@@ -57,7 +58,7 @@ type Store struct {
 
 const (
 	stateSchema   = "_pintail"
-	stageCatalog  = "_stage"
+	stageCatalog  = "memory" // what DuckDB calls an instance's own database without a file
 	stagePrefix   = "_pintail_stage_"
 	formatVersion = 2
 )
@@ -103,7 +104,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: o.Path, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{})}
+	s := &Store{path: o.Path, catalog: stem, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{})}
 	if err := s.start(ctx, &o); err != nil {
 		duck.Close(&s.db)
 		return nil, errors.Join(err, lock.release())
@@ -123,9 +124,10 @@ func (s *Store) start(ctx context.Context, o *Options) (err error) {
 		return err
 	}
 	defer se.Close()
-	if err := se.query(ctx, "SELECT current_database()", nil, func(r ownRow) error { s.catalog = r.text(0); return nil }); err != nil {
+	if err := o.attach(ctx, se, s.catalog); err != nil {
 		return err
 	}
+	s.attached = true
 	if err := registerFeed(se.c); err != nil {
 		return fault.New(fault.Internal, "", "%w", err)
 	}

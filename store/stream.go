@@ -28,14 +28,9 @@ func (se *Session) start(ctx context.Context, st duck.PreparedStatement) (_ *str
 			s.close()
 		}
 	}()
-	var p duck.PendingResult
-	defer duck.DestroyPending(&p)
 	// Deprecated in DuckDB without a replacement: all else computes the whole result first.
-	if duck.PendingPreparedStreaming(st, &p) == duck.StateError {
-		return nil, se.failure(ctx, duck.PendingError(p))
-	}
-	if duck.ExecutePending(p, &s.res) == duck.StateError {
-		return nil, se.failure(ctx, duck.ResultError(&s.res))
+	if err := se.execute(ctx, duck.PendingPreparedStreaming, st, &s.res); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -280,8 +280,7 @@ func (tx *Tx) DropView(name string) error {
 func (tx *Tx) DropTable(name string) error {
 	tx.swapped = true
 	schema, table := splitTarget(name)
-	_, err := tx.Exec("DROP TABLE IF EXISTS " + tx.s.table(name) + "; DROP MACRO TABLE IF EXISTS " + tx.s.in(schema, table+AtSuffix))
-	return doing(err, "drop the table %s", name)
+	return doing(tx.run("DROP TABLE IF EXISTS "+tx.s.table(name), "DROP MACRO TABLE IF EXISTS "+tx.s.in(schema, table+AtSuffix)), "drop the table %s", name)
 }
 
 // The changes of a table's columns are for a Commit of their own: together with deletes and inserts of the same table

@@ -208,7 +208,7 @@ func TestHostileSQL(t *testing.T) {
 			"SELECT 1; DROP TABLE orders", "SELECT 1 /*; */; DELETE FROM orders", "WITH x AS (DELETE FROM orders RETURNING *) FROM x",
 			"SELECT * FROM '" + canary + "'", "SELECT * FROM read_csv('" + canary + "')", "FROM read_text('" + p.Config + "')", "FROM read_blob('" + p.DB + "')", "FROM '" + p.Dir + "/data/link.csv'", "FROM read_csv('" + p.Dir + "/data/link.csv')", "FROM glob('" + p.Dir + "/*')", "FROM sniff_csv('" + canary + "')", "FROM 'pintail.yaml'",
 			"SELECT * FROM \"" + canary + "\"", "SELECT (SELECT count(*) FROM read_text('/etc/passwd'))", "FROM query('DROP TABLE orders')", "FROM query_table('_pintail.runs')", "SELECT getenv('HOME')", "FROM duckdb_secrets()", "CREATE SECRET s (TYPE s3)", "SELECT nextval('x')", "SELECT pg_sleep(100)", "SELECT write_log('x')", "FROM enable_logging()", "FROM json_execute_serialized_sql('x')",
-			"SELECT * FROM _pintail_feed(1)", "SELECT * FROM main._pintail_feed(1)", "FROM _stage.main.x",
+			"SELECT * FROM _pintail_feed(1)", "SELECT * FROM main._pintail_feed(1)", "FROM memory.main.x",
 		} {
 			for who, s := range map[string]*harness.Server{"administrator": admin, "reader": reader} {
 				status, body := s.Do("POST", "/v0/sql", map[string]any{"sql": sql})
