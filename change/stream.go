@@ -101,6 +101,7 @@ type SourceColumn struct {
 	Name   string
 	Type   uint32 // OID
 	Typmod int32
+	Attnum uint16 // which column it is, whatever its name; 0 where the source does not say
 }
 
 // TableChanges is what a batch does to one table.

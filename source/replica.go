@@ -35,6 +35,8 @@ type Replicator interface {
 	FilledAtBirth(ctx context.Context, oid string) (bool, error)
 	// AddedValues reads one row: what rows that were written before columns of d were added have in them.
 	AddedValues(d *Description, columns []string) Query
+	// DDLTrigger is the OID of the event trigger that tells the stream of schema changes; 0 when there is none, or it is disabled.
+	DDLTrigger(ctx context.Context) (uint32, error)
 	// View says which transactions a snapshot of this source sees.
 	View(ctx context.Context, s Snapshot) (View, error)
 }

@@ -18,6 +18,8 @@ import (
 type claim struct {
 	Slot   string `json:"slot"`
 	Source string `json:"source"` // as configured
+	// Trigger is the event trigger of schema changes that the source had when the tables were taken up last.
+	Trigger uint32 `json:"trigger,omitempty"`
 }
 
 // OwnPrefix begins the name of every slot and publication that Pintail makes.

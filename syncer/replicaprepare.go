@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -31,12 +32,23 @@ func (r *replica) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	trigger, err := r.src.DDLTrigger(ctx)
+	if err != nil {
+		return err
+	}
+	told := trigger != 0 && trigger == r.claim.Trigger
 	if fresh != "" {
 		if err := r.handOver(ctx, all, fresh); err != nil {
 			return err
 		}
-	} else if err := r.resume(ctx, all); err != nil {
+	} else if err := r.resume(ctx, all, told); err != nil {
 		return err
+	}
+	if trigger != r.claim.Trigger {
+		r.claim.Trigger = trigger
+		if err := r.s.store.Commit(ctx, func(tx *store.Tx) error { return r.claim.save(tx, r.d.Name) }); err != nil {
+			return err
+		}
 	}
 	return r.open(ctx)
 }
@@ -134,8 +146,9 @@ func (r *replica) slotLost(ctx context.Context, server *source.Server) (string, 
 	return "", nil
 }
 
-// resume takes up the tables that are in the copy as the source has them, and marks the others to be copied.
-func (r *replica) resume(ctx context.Context, all []candidate) error {
+// resume takes up the tables that are in the copy as the source has them, and marks the others to be copied. told is that the
+// stream tells of all changes of columns since.
+func (r *replica) resume(ctx context.Context, all []candidate, told bool) error {
 	snap, err := r.src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: r.d.QueryTimeout})
 	if err != nil {
 		return err
@@ -174,7 +187,7 @@ func (r *replica) resume(ctx context.Context, all []candidate) error {
 		}
 		f := &followed{table: c.table, target: c.target, key: p.key, desc: p.desc, left: c.left, definition: c.definition, keep: c.keep, rows: c.state.Rows}
 		f.table.Form, f.table.Files = m.Form, m.Files
-		if why, err = r.takeUp(ctx, f, c, p); err != nil {
+		if why, err = r.takeUp(ctx, f, c, p, told); err != nil {
 			return err
 		}
 		if why != "" {
@@ -194,9 +207,8 @@ func (r *replica) resume(ctx context.Context, all []candidate) error {
 // unchanged is a table whose form and files in the source are those of the copy: it goes on as the file describes it, without
 // waiting for a lock that somebody may hold on it. nil is any other.
 func (p *part) unchanged(c *candidate, m mark) *followed {
-	var old shape
-	if p.state.Definition != c.definition || m.Form == "" || m.Form != c.table.Form || m.Files != c.table.Files ||
-		json.Unmarshal(p.state.Columns, &old) != nil || len(old.Columns) == 0 {
+	old, ok := lastShape(p.state.Columns)
+	if !ok || p.state.Definition != c.definition || m.Form == "" || m.Form != c.table.Form || m.Files != c.table.Files {
 		return nil
 	}
 	p.desc = old.description(&source.Description{Query: p.query, Kind: "table"})
@@ -205,12 +217,12 @@ func (p *part) unchanged(c *candidate, m mark) *followed {
 
 // takeUp says why the rows of the copy do not go on as a table that the source has now. One whose columns changed goes on in the
 // form that it had: the stream tells where it changes.
-func (r *replica) takeUp(ctx context.Context, f *followed, c *candidate, p *part) (string, error) {
+func (r *replica) takeUp(ctx context.Context, f *followed, c *candidate, p *part, told bool) (string, error) {
 	if p.state.Definition != f.definition {
 		return "its columns or deletes in the configuration, or its key, changed", nil
 	}
-	var old shape
-	if readable := json.Unmarshal(p.state.Columns, &old) == nil; !readable || len(old.Columns) == 0 {
+	old, ok := lastShape(p.state.Columns)
+	if !ok {
 		return "the stored columns are unreadable", nil
 	}
 	f.desc = old.description(p.desc)
@@ -218,7 +230,7 @@ func (r *replica) takeUp(ctx context.Context, f *followed, c *candidate, p *part
 		return why, err
 	}
 	if d := compare(old.Columns, fingerprints(p.desc)); d.rebuild != "" || d.any() {
-		if why := r.follow(f, p, nil); why != "" {
+		if why := r.follow(f, p, nil); why != "" && !told {
 			return why, nil
 		}
 		p.desc = f.desc
@@ -228,6 +240,18 @@ func (r *replica) takeUp(ctx context.Context, f *followed, c *candidate, p *part
 	}
 	f.cols = p.columns()
 	return "", nil
+}
+
+// lastShape is how a table was when the file was left. Whether another server may go on for the one of then is decided for all
+// tables at once, by the position (slotLost): after a failover nothing is to be copied for its new timeline.
+func lastShape(columns json.RawMessage) (s shape, ok bool) {
+	if json.Unmarshal(columns, &s) != nil || len(s.Columns) == 0 {
+		return s, false
+	}
+	maps.DeleteFunc(s.Facts, func(fact, _ string) bool {
+		return fact == source.FactServer || fact == source.FactTimeline || fact == source.FactLSN
+	})
+	return s, true
 }
 
 // description is that of the columns as they were.

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +22,10 @@ type reshaped struct {
 	counts changeCounts // of what was applied to them
 }
 
-// reshape brings a table into the form in which its changes come from now on. The stream tells names and types only, the
-// catalog which column is which, and what rows of before have in a new one; but the catalog is of now, and the stream of then:
-// where the two differ, or rows were rewritten, the table is copied anew, as the error says.
+// reshape brings a table into the form in which its changes come from now on. The stream tells names and types only, but with an event
+// trigger in the source also which column is which; else the catalog does, as it tells what rows of before have in a new
+// one. But the catalog is of now, and the stream of then: where the two differ and no trigger has told, or rows were
+// rewritten, the table is copied anew, as the error says.
 func (r *replica) reshape(ctx context.Context, f *followed, columns []change.SourceColumn) (*reshaped, error) {
 	snap, err := r.src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: r.d.QueryTimeout})
 	if err != nil {
@@ -38,7 +40,15 @@ func (r *replica) reshape(ctx context.Context, f *followed, columns []change.Sou
 	if p.desc, err = snap.Describe(ctx, p.query); err != nil {
 		return nil, fault.Wrap(err, "table %s", f.target)
 	}
-	if why := r.follow(f, p, columns); why != "" {
+	why := ""
+	if o := r.d.CDC.TableOptions[c.table.String()]; len(columns) > 0 && columns[0].Attnum != 0 && (o == nil || o.Columns == nil) {
+		why = p.asOf(f, c, columns)
+		columns = nil
+	}
+	if why == "" {
+		why = r.follow(f, p, columns)
+	}
+	if why != "" {
 		return nil, fault.New(fault.ShapeMismatch, "", "%s", why)
 	}
 	to := *f
@@ -73,6 +83,55 @@ func (r *replica) reshape(ctx context.Context, f *followed, columns []change.Sou
 	to.rows = rows.Rows
 	r.log.Info("the source's columns changed: followed", "table", f.target, "columns", names(p.desc), "rows", rows.Rows, "took", time.Since(begin).Round(time.Millisecond))
 	return &reshaped{to: &to, part: p, rows: rows, counts: counts}, nil
+}
+
+// asOf takes a part, described as the source is now, back to the columns that its table had then, and says why that cannot be. A
+// column that is gone since and not in the copy is left out. A form that is not that of now is looked at once more later.
+func (p *part) asOf(f *followed, c *candidate, columns []change.SourceColumn) string {
+	now, then := p.desc.Columns, *p.desc
+	then.Columns, then.Query.Columns = nil, nil
+	key := slices.Clone(p.key)
+	for _, col := range columns {
+		at := func(of []source.Column) *source.Column {
+			i := slices.IndexFunc(of, func(d source.Column) bool { return d.Table != 0 && d.Attnum == col.Attnum })
+			if i < 0 {
+				return nil
+			}
+			return &of[i]
+		}
+		d := at(now)
+		gone := d == nil
+		if !gone {
+			if i := slices.Index(p.key, d.Name); i >= 0 {
+				key[i] = col.Name
+			}
+		}
+		is := func(d *source.Column) bool { return d != nil && d.TypeOID == col.Type && d.Typmod == col.Typmod }
+		if !is(d) {
+			d = at(f.desc.Columns)
+		}
+		switch {
+		case d == nil && gone:
+			c.left = append(c.left, col.Name)
+			continue
+		case !is(d):
+			return fmt.Sprintf("the type of column %q changed in the source", col.Name)
+		}
+		was := *d
+		was.Name = col.Name
+		then.Columns = append(then.Columns, was)
+		then.Query.Columns = append(then.Query.Columns, col.Name)
+	}
+	for i := range now {
+		if now[i].Table == 0 { // change.TextColumn
+			then.Columns = append(then.Columns, now[i])
+		}
+	}
+	if d := compare(fingerprints(&then), fingerprints(p.desc)); d.rebuild != "" || d.any() {
+		c.table.Form = ""
+	}
+	p.desc, p.key = &then, key
+	return ""
 }
 
 func names(d *source.Description) string {

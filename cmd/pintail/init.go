@@ -22,6 +22,7 @@ import (
 
 func (a *app) initCmd() *cobra.Command {
 	var schemas []string
+	var trigger bool
 	c := &cobra.Command{
 		Use:   "init [URL]",
 		Short: "Write a commented pintail.yaml from a live database's catalog",
@@ -29,9 +30,17 @@ func (a *app) initCmd() *cobra.Command {
 column to sync it by. A password in the URL is not written; the file refers to ${PGPASSWORD}. An existing file is
 never overwritten. Without a URL the PG* variables say where the database is.
 
+With --ddl-trigger it writes nothing, and prints SQL for a superuser of the database: an event trigger that puts the exact
+place of every ALTER TABLE into the log. Replicas (mode: cdc) then follow several of them in a row without copying the
+table anew, and those that no row comes after without a delay.
+
 ` + exitHelp,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if trigger {
+				fmt.Fprint(a.out, postgres.DDLTrigger)
+				return nil
+			}
 			target := ""
 			if len(args) == 1 {
 				target = args[0]
@@ -76,6 +85,7 @@ never overwritten. Without a URL the PG* variables say where the database is.
 		},
 	}
 	c.Flags().StringSliceVar(&schemas, "schema", nil, "only tables of these schemas")
+	c.Flags().BoolVar(&trigger, "ddl-trigger", false, "print SQL that tells replicas of every ALTER TABLE")
 	return c
 }
 

@@ -9,13 +9,16 @@ import (
 	"github.com/pintaildb/pintail/source"
 )
 
-// AddedValues is source.Replicator's. PostgreSQL keeps the value beside the table, in an array of one element.
+// AddedValues is source.Replicator's. PostgreSQL keeps the value beside the table, in an array of one element; of a partitioned table
+// beside each partition that was there, where the column may have another number. The statement fails where partitions differ.
 func (s *Source) AddedValues(d *source.Description, columns []string) source.Query {
 	var values []string
 	for i := range d.Columns {
 		c := &d.Columns[i]
 		if slices.Contains(columns, c.Name) {
-			values = append(values, fmt.Sprintf("(SELECT (attmissingval::text::text[])[1] FROM pg_catalog.pg_attribute WHERE attrelid = %d AND attnum = %d)::%s AS %s", c.Table, c.Attnum, c.PGType, ident(c.Name)))
+			values = append(values, fmt.Sprintf(`(SELECT DISTINCT (a.attmissingval::text::text[])[1] FROM pg_catalog.pg_attribute a
+				JOIN pg_catalog.pg_attribute root ON root.attrelid = %[1]d AND root.attnum = %[2]d AND a.attname = root.attname
+				WHERE a.atthasmissing AND (a.attrelid = %[1]d OR a.attrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%[1]d))))::%[3]s AS %[4]s`, c.Table, c.Attnum, c.PGType, ident(c.Name)))
 		}
 	}
 	return source.Query{SQL: "SELECT " + strings.Join(values, ", ")}

@@ -114,8 +114,7 @@ func (s *changeStream) message(kind byte, b []byte) error {
 		}
 		return nil
 	case 'M':
-		_, err := parseLogical(b)
-		return err
+		return s.altered(b)
 	case 'Y', 'O':
 		return nil
 	}
@@ -148,6 +147,9 @@ func (s *changeStream) relation(f *followed, r *relationMessage) error {
 		return nil
 	}
 	f.early = nil
+	if err := s.alter(f); err != nil {
+		return err
+	}
 	known := f.lost
 	f.match(r)
 	if f.lost == "" || known != "" || !s.opt.Reshapes || !s.begun {
@@ -157,19 +159,29 @@ func (s *changeStream) relation(f *followed, r *relationMessage) error {
 	for i, c := range r.columns {
 		columns[i] = change.SourceColumn{Name: c.name, Type: c.oid, Typmod: c.typmod}
 	}
+	followed, err := s.reshape(f, columns)
+	if followed {
+		f.match(r)
+	}
+	return err
+}
+
+// reshape ends the batch, and waits until the consumer has brought a table's rows into another form; false is that it has given the
+// table up.
+func (s *changeStream) reshape(f *followed, columns []change.SourceColumn) (bool, error) {
 	s.now.reshaped = change.TableChanges{Table: f.OID, Reshaped: columns}
 	if err := s.part(); err != nil {
-		return err
+		return false, err
 	}
 	select {
 	case to := <-s.reshaped:
-		if to != nil {
-			f.StreamTable, f.relation, f.columns, f.lost = *to, nil, nil, ""
-			f.match(r)
+		if to == nil {
+			return false, nil
 		}
-		return nil
+		f.StreamTable, f.relation, f.columns, f.lost = *to, nil, nil, ""
+		return true, nil
 	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
+		return false, context.Cause(s.ctx)
 	}
 }
 
@@ -274,6 +286,9 @@ func (s *changeStream) start() {
 func (s *changeStream) commit(c *commitMessage) error {
 	if !s.begun || c.commit != s.tx.commit {
 		return errProtocol
+	}
+	if err := s.alterAll(); err != nil {
+		return err
 	}
 	s.begun = false
 	s.remember(s.tx.xid)

@@ -49,6 +49,7 @@ type changeStream struct {
 
 	// Of the receiving goroutine.
 	tables   map[uint32]*followed
+	alters   []*followed // by the transaction that is being received
 	now      *gathered
 	begun    bool
 	tx       beginMessage

@@ -261,9 +261,10 @@ func status(received, durable change.LSN, ask bool) []byte {
 type followed struct {
 	source.StreamTable
 	relation *relationMessage
-	early    *relationMessage // what came last in transactions before After
-	columns  []int            // of the stream's columns: the number in the description; -1 is left out
-	lost     string           // why it can no longer be followed
+	early    *relationMessage      // what came last in transactions before After
+	columns  []int                 // of the stream's columns: the number in the description; -1 is left out
+	altered  []change.SourceColumn // the form that its next row has, where DDLTrigger has told it
+	lost     string                // why it can no longer be followed
 	reported bool
 }
 

@@ -26,7 +26,7 @@ const tailMax = 1 << 20
 // the format has no version. A file is a run of
 //
 //	4 bytes  n, big-endian: the length of the rest
-//	1 byte   kind of the message: I U D T R
+//	1 byte   kind of the message: I U D T R M
 //	n-1      its body as pgoutput has it outside of running transactions, without the transaction's id
 //
 // The receiving goroutine alone uses it, but for bytes.
@@ -285,8 +285,15 @@ func (s *changeStream) streamed(kind byte, b []byte) error {
 		m := cutter{b: b}
 		xid := m.uint32()
 		if rest := m.b; !m.failed {
-			if kind == 'M' || kind == 'Y' {
+			if kind == 'Y' {
 				return nil
+			}
+			if kind == 'M' {
+				l, err := parseLogical(rest)
+				if _, _, ok := parseAltered(&l); err != nil || !ok {
+					return err
+				}
+				return s.block.add(xid, kind, rest)
 			}
 			if relation := m.uint32(); kind != 'T' && s.tables[relation] == nil {
 				return nil
