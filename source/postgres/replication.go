@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pintaildb/pintail/change"
+	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/source"
 )
 
@@ -149,11 +150,11 @@ func (s *Source) createSlot(ctx context.Context, name string, temporary bool) (*
 		return nil, err
 	}
 	l := &slot{src: s, conn: c}
-	kind, options := "", " LOGICAL pgoutput EXPORT_SNAPSHOT"
+	kind, options, standby := "", " LOGICAL pgoutput EXPORT_SNAPSHOT", inRecovery(c)
 	switch version := c.ParameterStatus("server_version"); {
 	case temporary:
 		kind = " TEMPORARY"
-	case major(version) >= 17 && c.ParameterStatus("in_hot_standby") != "on":
+	case major(version) >= 17 && !standby:
 		// Standbys with sync_replication_slots keep the slot too, so that the stream goes on after a failover.
 		options = " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER)"
 	}
@@ -170,12 +171,19 @@ func (s *Source) createSlot(ctx context.Context, name string, temporary bool) (*
 			}
 		}
 	}
+	if err == nil && standby && !inRecovery(c) {
+		// The timeline is not the one of the slot's point, and the slot is none that this server's standbys keep.
+		err = fault.New(fault.SourceUnavailable, "", "the server was a standby, and was promoted meanwhile; this is tried again")
+	}
 	if err != nil {
 		hangUp(ctx, c)
 		return nil, err
 	}
 	return l, nil
 }
+
+// inRecovery says whether the server was a standby when it last answered.
+func inRecovery(c *pgconn.PgConn) bool { return c.ParameterStatus("in_hot_standby") == "on" }
 
 // feedbackEvery is how often the server hears from us: wal_sender_timeout is a minute by default.
 const feedbackEvery = time.Second
@@ -191,6 +199,7 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 	if !o.Text && streamsBinary(o.Tables) {
 		plugin = append(plugin, "binary 'true'")
 	}
+	standby := inRecovery(c)
 	h, err := c.Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -220,7 +229,13 @@ func startReplication(ctx context.Context, c *pgconn.PgConn, o source.StreamOpti
 			}
 			return h, w, nil
 		case kind == 'E':
-			return fail(serverSays(body))
+			err := serverSays(body)
+			var pg *pgconn.PgError
+			if standby && errors.As(err, &pg) && pg.Code == "55000" {
+				err = fault.New(fault.SourceUnavailable, "It goes on when the standby is promoted, or when the source's address leads to the primary again.",
+					"the server is a standby, and its slot cannot be read yet: %w", &serverError{PgError: pg})
+			}
+			return fail(err)
 		case kind != 'N' && kind != 'S':
 			return fail(errProtocol)
 		}
