@@ -469,7 +469,7 @@ func (r *replica) need(target, why string) {
 	}
 	r.needs[target] = why
 	if h := r.tables[target]; h != nil {
-		h.state, h.lost = tableCopying, why
+		h.state, h.err, h.lost = tableCopying, nil, why
 	}
 	r.signal()
 }

@@ -51,7 +51,11 @@ func (r *replica) look(ctx context.Context) ([]candidate, error) {
 	for i := range all {
 		usable[i] = all[i].table
 	}
-	if err := r.src.Publish(ctx, r.claim.Slot, usable); err != nil {
+	if err := r.src.Publish(ctx, r.claim.Slot, usable); fault.CodeOf(err) == fault.SourcePrivilege {
+		if all = r.onlyPublished(all, published, err); len(all) == 0 {
+			return nil, err
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	r.looked = time.Now()
@@ -83,6 +87,16 @@ func (r *replica) look(ctx context.Context) ([]candidate, error) {
 	})
 	r.looks++
 	return all, nil
+}
+
+// onlyPublished leaves out the tables that the publication does not have, and that only somebody else may add.
+func (r *replica) onlyPublished(all []candidate, published map[uint32]bool, why error) []candidate {
+	return slices.DeleteFunc(all, func(c candidate) bool {
+		if !published[c.table.OID] {
+			r.judge(c.target, tableError, why)
+		}
+		return !published[c.table.OID]
+	})
 }
 
 func (r *replica) judge(target, state string, err error) {

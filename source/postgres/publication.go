@@ -163,7 +163,8 @@ func (s *Source) Published(ctx context.Context, name string) (map[uint32]bool, e
 	return whole, nil
 }
 
-// Publish makes the publication hold exactly these tables, whose partitions are published under their root's name.
+// Publish makes the publication hold exactly these tables, whose partitions are published under their root's name. A role that may not,
+// and a standby, do with one that an administrator has made, which may have more tables.
 func (s *Source) Publish(ctx context.Context, name string, tables []source.ReplicaTable) error {
 	return s.failed(ctx, s.publish(ctx, name, tables), "making publication %s", name)
 }
@@ -186,14 +187,27 @@ func (s *Source) publish(ctx context.Context, name string, tables []source.Repli
 	}
 	slices.SortFunc(oids, func(a, b string) int { return int(oid(a)) - int(oid(b)) })
 	r := &rs[0]
+	var sql string
+	var has []string
 	switch {
 	case len(r.rows) == 0:
-		_, err = s.do(ctx, stmt("CREATE PUBLICATION "+ident(name)+" FOR TABLE "+strings.Join(list, ", ")+" WITH (publish_via_partition_root = true)"))
+		sql = "CREATE PUBLICATION " + ident(name) + " FOR TABLE " + strings.Join(list, ", ") + " WITH (publish_via_partition_root = true)"
 	case r.bool(0, 0) || !r.bool(0, 1) || !r.bool(0, 2):
 		return fault.New(fault.Config, "Drop it, or give the dataset another name: DROP PUBLICATION "+ident(name),
 			"there is a publication %s that was not made for this", name)
 	case r.text(0, 3) != strings.Join(oids, ","):
-		_, err = s.do(ctx, stmt("ALTER PUBLICATION "+ident(name)+" SET TABLE "+strings.Join(list, ", ")))
+		sql, has = "ALTER PUBLICATION "+ident(name)+" SET TABLE "+strings.Join(list, ", "), strings.Split(r.text(0, 3), ",")
+	}
+	if sql == "" {
+		return nil
+	}
+	_, err = s.do(ctx, stmt(sql))
+	switch sqlstate(err) {
+	case "42501", "25006": // not the owner; a standby
+		if !slices.ContainsFunc(oids, func(o string) bool { return !slices.Contains(has, o) }) {
+			return nil
+		}
+		return fault.New(fault.SourcePrivilege, "Have an administrator run on the primary: "+sql+". It goes on by itself then.", "%w", err)
 	}
 	return err
 }

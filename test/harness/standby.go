@@ -202,7 +202,7 @@ func (p *Pair) Kept(slot string) {
 // ask is the single text that a query gives.
 func (p *Pair) ask(s *pgtest.Server, query string) (text string) {
 	p.t.Helper()
-	conn, err := pgx.Connect(p.t.Context(), p.At(s))
+	conn, err := pgx.Connect(p.t.Context(), s.URL("postgres"))
 	p.do(err)
 	defer conn.Close(context.WithoutCancel(p.t.Context()))
 	if err := conn.QueryRow(p.t.Context(), query).Scan(&text); err != nil {
