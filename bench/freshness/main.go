@@ -29,7 +29,7 @@ const (
 const about = "Inside a running `pintail serve` that follows a database: a probe commits one row, and asks `POST /v0/sql` every two milliseconds until the row is there; the " +
 	"time is from the commit's answer. Probes follow each other after 20 to 120 ms. Meanwhile the source is written and a reader runs an aggregate over the largest table, again " +
 	"100 ms after the one before. \"pgbench\": four clients run its TPC-B-like transactions at half the rate that the machine does with nothing beside. \"narrow\": " +
-	"rows of a table of two integers are updated by random key, ten in a transaction."
+	"rows of a table of two integers are updated by random key, ten in a transaction. DuckDB's memory_limit is 850 MiB. After the load `pintail verify` compares every row."
 
 var (
 	seconds = flag.Int("seconds", 60, "how long each load lasts")
@@ -38,7 +38,7 @@ var (
 	changes = flag.Int("changes", 1000, "changes of the narrow table in a second")
 	only    = flag.String("only", "", "`pgbench` or narrow: only this load")
 	cdc     = flag.String("cdc", "", "a setting of the replica, such as 'batch: {time: 100ms}'")
-	duckdb  = flag.String("duckdb", "", "a setting of DuckDB, such as 'memory_limit: 512MiB'")
+	duckdb  = flag.String("duckdb", "memory_limit: 850MiB", "a setting of DuckDB")
 )
 
 func main() {
@@ -159,8 +159,23 @@ func (l *loaded) run(ctx context.Context, b *rig.Bench, seeded string) (err erro
 	if err := b.Same(ctx, db, s, l.same...); err != nil {
 		return err
 	}
+	source, err := measure.TreeCPU(b.Source.Pid())
+	if err != nil {
+		return err
+	}
+	begin = time.Now()
+	if err := s.Verify(ctx); err != nil {
+		return err
+	}
+	verified := time.Since(begin)
+	sourceEnd, err := measure.TreeCPU(b.Source.Pid())
+	if err != nil {
+		return err
+	}
 	u.report(b, l)
 	r := b.Report
+	r.Add(l.name+": verify of all tables, without load", "s", []float64{verified.Seconds()})
+	r.Add(l.name+": verify, CPU of the source", "s", []float64{(sourceEnd - source).Seconds()})
 	r.Add(l.name+": caught up after the end of the load", "s", []float64{after.Seconds()})
 	r.Add(l.name+": first copy", "s", []float64{first.Seconds()})
 	r.Add(l.name+": first copy, peak memory", "GiB", []float64{gib(firstPeak)})

@@ -151,6 +151,10 @@ func (s *Server) Trigger(ctx context.Context, full bool) (id string, at time.Tim
 	if full {
 		path += "?full=true"
 	}
+	return s.begin(ctx, path)
+}
+
+func (s *Server) begin(ctx context.Context, path string) (id string, at time.Time, err error) {
 	for {
 		var started struct {
 			RunID string `json:"run_id"`
@@ -212,6 +216,15 @@ func (s *Server) Sync(ctx context.Context, full bool) (RunResult, error) {
 		return RunResult{}, err
 	}
 	return s.Await(ctx, id)
+}
+
+// Verify compares the dataset with its source; a difference is an error.
+func (s *Server) Verify(ctx context.Context) error {
+	id, _, err := s.begin(ctx, "/api/store/verify/"+Dataset)
+	if err == nil {
+		_, err = s.Await(ctx, id)
+	}
+	return err
 }
 
 // Query asks POST /v0/sql for one row, by column name.
