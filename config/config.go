@@ -34,12 +34,15 @@ func (c *Config) DatasetNames() []string { return sortedKeys(c.Datasets) }
 
 // Source is a PostgreSQL server to read from.
 type Source struct {
-	Name      string
-	URL       Secret `yaml:"url" help:"Connection URL or libpq key/value text. TLS, passfile and the PG* variables work as in libpq." example:"postgres://pintail:${SHOP_PASSWORD}@db.internal:5432/shop?sslmode=verify-full"`
-	Pool      int    `yaml:"pool" help:"Connections at most. A sync takes one for the snapshot and one for each reader." computed:"8, at least sync_workers + 2" example:"8" min:"1" max:"1000"`
-	Bandwidth Size   `yaml:"bandwidth" help:"Bytes a second that are read from the source at most, by all its connections together: copies, increments and the stream of a replica. 0 is no limit." default:"0" example:"50MB"`
-	Read      string `yaml:"read" help:"How rows are read. auto takes COPY and falls back to a cursor where COPY is not possible (a pooler, a foreign server)." default:"auto" enum:"auto|copy|cursor"`
-	Line      int
+	Name       string
+	URL        Secret   `yaml:"url" help:"Connection URL or libpq key/value text. TLS, passfile and the PG* variables work as in libpq." example:"postgres://pintail:${SHOP_PASSWORD}@db.internal:5432/shop?sslmode=verify-full"`
+	Pool       int      `yaml:"pool" help:"Connections at most. A sync takes one for the snapshot and one for each reader." computed:"8, at least sync_workers + 2" example:"8" min:"1" max:"1000"`
+	Bandwidth  Size     `yaml:"bandwidth" help:"Bytes a second that are read from the source at most, by all its connections together: copies, increments and the stream of a replica. 0 is no limit." default:"0" example:"50MB"`
+	QuietHours []string `yaml:"quiet_hours" help:"When nothing heavy is begun on the source: from-to, on days if they are given. A window may pass midnight." example:"[\"Mon-Fri 08:00-18:00\", \"22:00-02:00\"]"`
+	QuietZone  string   `yaml:"quiet_zone" help:"Time zone of quiet_hours." computed:"the machine's, as of cron lines" example:"Europe/Berlin"`
+	Read       string   `yaml:"read" help:"How rows are read. auto takes COPY and falls back to a cursor where COPY is not possible (a pooler, a foreign server)." default:"auto" enum:"auto|copy|cursor"`
+	Quiet      QuietHours
+	Line       int
 }
 
 // DuckDB is the local file and how it is used.

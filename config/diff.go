@@ -207,6 +207,15 @@ func (s Secret) place() string {
 	return strings.TrimSuffix(scheme, "ql") + "://" + rest + "?" + strings.Join(kept, "&")
 }
 
+// ConnectsAs says whether what two sources are opened with is the same.
+func (s *Source) ConnectsAs(o *Source) bool {
+	a, b := *s, *o
+	for _, s := range []*Source{&a, &b} {
+		s.QuietHours, s.QuietZone, s.Quiet, s.Line = nil, "", QuietHours{}, 0
+	}
+	return reflect.DeepEqual(a, b)
+}
+
 func diffSources(old, new *Config) []Change {
 	var changes []Change
 	names := maps.Clone(old.Sources)
@@ -230,10 +239,18 @@ func diffSources(old, new *Config) []Change {
 			if a.Read != b.Read {
 				keys = append(keys, "read")
 			}
-			if len(keys) == 0 {
+			if a.Bandwidth != b.Bandwidth {
+				keys = append(keys, "bandwidth")
+			}
+			if len(keys) > 0 {
+				text = fmt.Sprintf("source %s: %s changed: the next run connects anew", name, quoteList(keys))
+			}
+			if !slices.Equal(a.QuietHours, b.QuietHours) || a.QuietZone != b.QuietZone {
+				changes = append(changes, Change{Keys: []string{"quiet_hours"}, Effect: EffectApplied, Text: fmt.Sprintf("source %s: quiet_hours changed: in force at once, what runs goes on", name)})
+			}
+			if text == "" {
 				continue
 			}
-			text = fmt.Sprintf("source %s: %s changed: the next run connects anew", name, quoteList(keys))
 		}
 		changes = append(changes, Change{Keys: keys, Effect: EffectApplied, Text: text})
 	}

@@ -45,6 +45,8 @@ func TestDiff(t *testing.T) {
 		{"form", "table: public.t, key: [id]", "queries: {x: {sql: SELECT 1}}", []Effect{EffectRebuild}, []string{"t"}, []string{"form, new table t_x changed", "dropped: t"}},
 		{"password", "u:old@", "u:new@", []Effect{EffectApplied}, nil, []string{"source shop: url changed: the next run connects anew"}},
 		{"host", "@h/d", "@h9/d", []Effect{EffectRebuild, EffectApplied}, nil, []string{"dataset m: the source's url changed: rebuilt", "source shop: url"}},
+		{"bandwidth", "u:old@h/d\"", "u:old@h/d\", bandwidth: 1MB", []Effect{EffectApplied}, nil, []string{"source shop: bandwidth changed: the next run connects anew"}},
+		{"quiet hours", "u:old@h/d\"", "u:old@h/d\", quiet_hours: ['08:00-18:00']", []Effect{EffectApplied}, nil, []string{"source shop: quiet_hours changed: in force at once"}},
 		{"role", `read: ["*"]`, `read: ["m.*"]`, []Effect{EffectApplied}, nil, []string{"role reader is changed"}},
 		{"user", "token: x", "token: y", []Effect{EffectApplied}, nil, []string{"user a is changed"}},
 		{"restart", "threads: 2", "threads: 3", []Effect{EffectRestart}, nil, []string{"duckdb.threads changed: needs a restart"}},

@@ -21,6 +21,7 @@ func normalise(d *decoder, spec *fileSpec, env Env) *Config {
 		if s.Pool == 0 {
 			s.Pool = defaultPool(c)
 		}
+		d.quiet(s, join("sources", name))
 		c.Sources[name] = s
 	}
 	for name, u := range spec.Users {

@@ -66,6 +66,37 @@ everything that begins with ` + "`_pintail`" + `, and the part of the DuckDB fil
 
 ` + "`admin`" + ` is built in. Without users, clients on loopback are admin. Listening beyond loopback needs users (or JWT) and TLS, or ` + "`insecure: true`" + `.
 
+## Sparing a source
+
+` + "`pool` and `bandwidth`" + ` limit connections and bytes a second. ` + "`quiet_hours`" + ` are when nothing heavy is begun:
+
+` + "```yaml" + `
+sources:
+  shop:
+    url: postgres://pintail:${SHOP_PASSWORD}@db.internal:5432/shop
+    quiet_hours: ["Mon-Fri 08:00-18:00", "22:00-02:00"]
+    quiet_zone: Europe/Berlin
+` + "```" + `
+
+- **Windows.** Days are optional (` + "`Mon-Fri`, `Sat,Sun`" + `); a window that passes midnight belongs to the day it begins on. Times are those of a clock on the wall in
+  quiet_zone: where the clock is set back, a window lasts from the first time that it shows its beginning to the last that it shows its end. Windows may overlap, but not cover the week.
+- **What waits**: syncs and reconciles by schedule, the syncs of a start, and copies of tables that ` + "`mode: cdc`" + ` needs, first ones and later ones. Nothing is left out: what came due begins
+  when the window ends. For a first copy not even a slot is made before. ` + "`pintail status`" + ` says what waits and until when; ` + "`/readyz`" + ` does not wait for it.
+- **What goes on**: a replica's stream, which costs the source little, and all that runs already.
+- **What somebody asks for** runs at once: ` + "`pintail sync`, `verify`, `reconcile` and `retry`" + `, and their HTTP calls. An external scheduler is somebody.
+
+A reload brings other quiet hours into force at once.
+
+**How much of its load is ours** is measured by the server: ` + "`pintail_source_seconds_total`" + ` is how long our statements were active on the source,
+` + "`pintail_source_load_share`" + ` their share in how long all sessions of its database were active within the last minute. ` + "`pintail status`" + ` tells it from 10 % on. What that is, and what not:
+
+- All sessions' time is pg_stat_database.active_time of PostgreSQL 14 and later; ours is measured at our connections, from sending a statement to its end. Both are time for which a
+  session is active, not processor time: a COPY that waits for bandwidth is active as well.
+- PostgreSQL counts a session's time when its transaction is over, so a long statement of somebody else comes into the share at its end. Of ours, what it has not counted yet is added.
+- It counts neither parallel workers nor processes that send the log, so the decoding for a replica's stream is in neither figure. Other databases of the server are not in it.
+- It is asked every 15 seconds while statements of ours run, and not while none do: the share then falls to 0 when a minute is over. There is no share before
+  the second answer, where track_activities is off, before PostgreSQL 14, and while the pool has no free connection to ask.
+
 ## While running
 
 A reload says first what it will do. Schedules, timeouts, caps, users and roles change at once and keep every table. A changed query, table, column list, type, key, incremental column or source rebuilds

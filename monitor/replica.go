@@ -76,7 +76,7 @@ var (
 )
 
 var (
-	replicaStates = []string{"copying", "following", "failed", "stopped"}
+	replicaStates = []string{"copying", "waiting", "following", "failed", "stopped"}
 	walStatuses   = []string{"reserved", "extended", "unreserved", "lost"}
 )
 

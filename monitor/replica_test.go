@@ -80,10 +80,12 @@ pintail_replication_state{dataset="idle",state="copying"} 0
 pintail_replication_state{dataset="idle",state="failed"} 0
 pintail_replication_state{dataset="idle",state="following"} 0
 pintail_replication_state{dataset="idle",state="stopped"} 1
+pintail_replication_state{dataset="idle",state="waiting"} 0
 pintail_replication_state{dataset="shop",state="copying"} 0
 pintail_replication_state{dataset="shop",state="failed"} 0
 pintail_replication_state{dataset="shop",state="following"} 1
 pintail_replication_state{dataset="shop",state="stopped"} 0
+pintail_replication_state{dataset="shop",state="waiting"} 0
 # HELP pintail_slot_info 1; the labels name the replica's slot and its source.
 # TYPE pintail_slot_info gauge
 pintail_slot_info{dataset="shop",slot="pintail_shop_1",source="pg"} 1

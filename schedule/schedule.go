@@ -27,6 +27,9 @@ type Job struct {
 	// by it runs at once, once, however many times it missed; an interval job that never ran is overdue too, a cron
 	// job that never ran waits for its line.
 	LastRun time.Time
+	// Hold puts a start off: it returns the first moment from at on that is free, at itself where that is one. nil is always
+	// free. It is asked again and again while the job waits, holds up no Trigger, and must not call the Scheduler.
+	Hold func(at time.Time) time.Time
 	// Run does the work until it is done or ctx ends, in a goroutine of its own, never twice at once. An error counts
 	// as a failure, but for fault.Running (somebody else runs it now: a skipped tick) and fault.Cancelled.
 	Run func(ctx context.Context) error
@@ -190,6 +193,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
+// due is when e starts: next, unless its job holds that up.
+func (e *entry) due() time.Time {
+	if e.job.Hold == nil || e.again || e.next.IsZero() {
+		return e.next
+	}
+	return e.job.Hold(e.next)
+}
+
 // startDue starts what is due, the longest overdue first, and returns how long there is nothing to do.
 func (s *Scheduler) startDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
@@ -197,18 +208,19 @@ func (s *Scheduler) startDue(ctx context.Context) time.Duration {
 	now := time.Now()
 	for {
 		var first *entry
+		var due time.Time
 		for _, e := range s.entries {
 			if e.next.IsZero() || e.cancel != nil {
 				continue
 			}
-			if first == nil || e.next.Before(first.next) || e.next.Equal(first.next) && e.job.Name < first.job.Name {
-				first = e
+			if at := e.due(); first == nil || at.Before(due) || at.Equal(due) && e.job.Name < first.job.Name {
+				first, due = e, at
 			}
 		}
 		if first == nil || s.running >= s.opts.MaxConcurrent {
 			return lookAgainAfter // the end of a run wakes
 		}
-		if wait := first.next.Sub(now); wait > 0 {
+		if wait := due.Sub(now); wait > 0 {
 			return min(wait, lookAgainAfter)
 		}
 		s.start(ctx, first, now)
@@ -288,7 +300,7 @@ func (s *Scheduler) ended(ctx context.Context, e *entry, err error) {
 			e.next = s.retryAt(e, now)
 		}
 		s.log.Warn("scheduled run failed", "job", e.job.Name, "error", err, "hint", fault.HintOf(err),
-			"failures", e.failures, "transient", fault.Transient(err), "next", e.next)
+			"failures", e.failures, "transient", fault.Transient(err), "next", e.due())
 	}
 	s.poke()
 }
@@ -326,7 +338,7 @@ func (s *Scheduler) State(name string) (State, bool) {
 	if e.cancel != nil {
 		s.skipTicks(e, time.Now())
 	}
-	return State{Next: e.next, LastRun: e.lastRun, LastErr: e.lastErr, Failures: e.failures, Skipped: e.skipped, Running: e.cancel != nil, Paused: e.job.Paused}, true
+	return State{Next: e.due(), LastRun: e.lastRun, LastErr: e.lastErr, Failures: e.failures, Skipped: e.skipped, Running: e.cancel != nil, Paused: e.job.Paused}, true
 }
 
 func (s *Scheduler) poke() {

@@ -359,6 +359,54 @@ func TestPausedAndTriggered(t *testing.T) {
 	})
 }
 
+// A job that is held up starts when it is free, once, and is counted on from there; Next says so. Trigger does not wait.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the bubble begins at midnight UTC
+		var until atomic.Int64 // of the hour, in minutes, nothing starts
+		until.Store(40)
+		hold := func(at time.Time) time.Time {
+			if free := at.Truncate(time.Hour).Add(time.Duration(until.Load()) * time.Minute); at.Before(free) {
+				return free
+			}
+			return at
+		}
+		s, interval, cron, fails, free := New(nil, exact), record(), record(), record(), record()
+		var err atomic.Pointer[error]
+		broken := errors.New("down")
+		err.Store(&broken)
+		jobs := []Job{interval.job("interval", 15*time.Minute, 0, nil), cron.job("cron", 0, 0, nil), fails.job("fails", time.Hour, 0, &err), free.job("free", 30*time.Minute, 0, nil)}
+		jobs[1].Cron, jobs[1].TZ = "30 * * * *", time.UTC
+		for i := range jobs[:3] {
+			jobs[i].Hold = hold
+		}
+		require.NoError(t, s.Set(jobs))
+		defer run(t, s)()
+		minutes := func(r *recorder) (m []int) {
+			for _, at := range r.take() {
+				m = append(m, at/60)
+			}
+			return m
+		}
+		pass(39 * time.Minute)
+		require.Empty(t, append(append(interval.take(), cron.take()...), fails.take()...))
+		next, ok := s.Next("interval")
+		require.True(t, ok)
+		require.Equal(t, interval.from.Add(40*time.Minute), next)
+		st, _ := s.State("interval")
+		require.Zero(t, st.Skipped, "what waits is not skipped")
+		require.NoError(t, s.Trigger("cron"))
+		pass(80 * time.Minute)
+		require.Equal(t, []int{40, 55, 100, 115}, minutes(interval), "one that would come at 70 waits until 100")
+		require.Equal(t, []int{39, 100}, minutes(cron), "what was triggered does not run again at the end of the hold")
+		require.Equal(t, []int{40, 40, 41, 43, 47, 55, 100}, minutes(fails), "retries wait too")
+		require.Equal(t, []int{0, 30, 60, 90}, minutes(free))
+		until.Store(0)
+		require.NoError(t, s.Set(jobs))
+		pass(16 * time.Minute)
+		require.Equal(t, []int{130}, minutes(interval), "the hold is asked for anew")
+	})
+}
+
 func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		starts := func(seed uint64) []int {

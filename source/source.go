@@ -194,3 +194,13 @@ type Late struct {
 	// for a capped read, the last value read ("" when the read was whole).
 	Next func(ctx context.Context, high, last string) (Watermark, error)
 }
+
+// Load is how much a source works for this process.
+type Load struct {
+	Worked time.Duration // statements of ours were active there for so long, those at the same time added up
+	// Share of that in what all sessions of the source's database were active within the last minute, 0 to 1; -1 is not known.
+	Share float64
+}
+
+// Loaded is a source that knows its load. Load asks nobody.
+type Loaded interface{ Load() Load }

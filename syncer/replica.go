@@ -55,6 +55,9 @@ type replica struct {
 	moved      chan struct{}           // closed with the next move of any of these
 	tables     map[string]*tableHealth // by target
 	needs      map[string]string       // target → why it is to be copied
+	prompted   map[string]bool         // targets of which somebody has asked for a copy
+	urgent     bool                    // somebody waits for copies, in quiet hours too
+	quietUntil time.Time               // copies wait until then; zero is that they do not
 	anew       string                  // why everything is to be copied under a new slot
 	startsOver bool                    // the session knows of anew
 	failedAt   time.Time               // when it was logged
@@ -90,13 +93,14 @@ type changeCounts struct{ inserts, updates, deletes, truncates int64 }
 // States of a table that is followed.
 const (
 	tableCopying   = "copying"
+	tableWaiting   = "waiting" // as status calls one that is to be copied once quiet hours are over
 	tableFollowing = "following"
 	tableError     = "error"
 )
 
 func newReplica(s *Syncer, d *config.Dataset, src source.Replicator) *replica {
 	r := &replica{s: s, d: d, src: src, log: s.log.With("dataset", d.Name), over: make(chan struct{}), moved: make(chan struct{}),
-		tables: map[string]*tableHealth{}, needs: map[string]string{}, causes: map[string][]string{}, texts: map[string]bool{}, apply: applier{store: s.store, pressed: map[string]int{}}}
+		tables: map[string]*tableHealth{}, needs: map[string]string{}, prompted: map[string]bool{}, causes: map[string][]string{}, texts: map[string]bool{}, apply: applier{store: s.store, pressed: map[string]int{}}}
 	r.apply.reshape, r.apply.texts = r.reshape, d.OutOfRange == "text"
 	r.wait = newBackoff()
 	return r
@@ -120,8 +124,14 @@ func (r *replica) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if r.worked {
+		if r.worked || errors.Is(err, ErrQuiet) {
 			wait.Reset()
+		}
+		if errors.Is(err, ErrQuiet) {
+			if err := r.sleepOut(ctx); err != nil {
+				return
+			}
+			continue
 		}
 		pause := wait.NextBackOff()
 		switch code := fault.CodeOf(err); {
@@ -317,9 +327,13 @@ func (r *replica) next(ctx context.Context) (*change.Batch, error) {
 	if !r.apply.inside {
 		r.ring = cancel
 	}
+	quiet := r.quietUntil
 	r.mu.Unlock()
 	if until := time.Until(r.addAt); until > 0 && r.adding == nil && r.needy() {
 		defer time.AfterFunc(until, cancel).Stop()
+	}
+	if until := time.Until(quiet); until > 0 && r.adding == nil {
+		defer time.AfterFunc(min(until, quietLook), cancel).Stop()
 	}
 	b, err := r.stream.Next(wait)
 	r.mu.Lock()

@@ -221,6 +221,7 @@ func (r *replica) setAside(ctx context.Context, target string, err error) error 
 		h.state, h.err, h.lost = tableError, err, ""
 	}
 	delete(r.needs, target)
+	delete(r.prompted, target)
 	r.signal()
 	r.mu.Unlock()
 	return r.s.store.Commit(ctx, func(tx *store.Tx) error {
@@ -301,15 +302,19 @@ func (r *replica) add(ctx context.Context) error {
 	if r.adding != nil || time.Now().Before(r.addAt) {
 		return nil
 	}
-	if !r.needy() && time.Since(r.looked) < surveyEvery {
+	if (!r.needy() || r.allWait()) && time.Since(r.looked) < surveyEvery {
 		return nil
 	}
 	all, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
+	quiet := r.quiet()
 	r.mu.Lock()
 	needs := maps.Clone(r.needs)
+	if quiet {
+		maps.DeleteFunc(needs, func(target, _ string) bool { return !r.prompted[target] })
+	}
 	r.mu.Unlock()
 	var chosen []candidate
 	var reasons []string

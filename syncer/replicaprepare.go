@@ -28,6 +28,9 @@ func (r *replica) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if fresh != "" && r.quiet() {
+		return ErrQuiet
+	}
 	all, err := r.look(ctx)
 	if err != nil {
 		return err
@@ -282,6 +285,7 @@ func (r *replica) follows(f *followed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.needs, f.target)
+	delete(r.prompted, f.target)
 	h := r.tables[f.target]
 	if h == nil {
 		h = &tableHealth{table: f.table.String()}

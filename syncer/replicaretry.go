@@ -63,6 +63,7 @@ func (s *Syncer) Retry(ctx context.Context, dataset, table string) ([]string, er
 		return nil, fault.New(fault.NotFound, "leave table out for all of them", "table %q of dataset %s is not in quarantine; these are: %v", table, dataset, all)
 	}
 	slices.Sort(targets)
+	r.prompting(targets)
 	return targets, s.copyTargets(ctx, dataset, r, targets, "taken out of quarantine")
 }
 

@@ -15,7 +15,7 @@ import (
 
 // ReplicaStatus is how a dataset of mode: cdc follows its source.
 type ReplicaStatus struct {
-	State       string // copying | following | failed | stopped
+	State       string // copying | waiting | following | failed | stopped
 	Slot        string
 	LSN         change.LSN // the copy has all transactions whose commit record lies before
 	CommittedAt time.Time  // of the last transaction applied, by the source's clock
@@ -38,7 +38,7 @@ func (st *ReplicaStatus) lag(skew time.Duration) {
 
 // ReplicaTable is how one table of it does.
 type ReplicaTable struct {
-	Source, State                        string // State: copying | following | error; "" while nothing follows the dataset
+	Source, State                        string // State: copying | waiting | following | error; "" while nothing follows the dataset
 	Reason                               string // why it is copied anew
 	Inserts, Updates, Deletes, Truncates int64  // since the process began
 	Code, Error, Hint                    string
@@ -48,6 +48,7 @@ type ReplicaTable struct {
 // States of a replica.
 const (
 	replicaCopying   = "copying"
+	replicaWaiting   = "waiting" // for the end of quiet hours, to copy
 	replicaFollowing = "following"
 	replicaFailed    = "failed"
 	replicaStopped   = "stopped"
@@ -91,6 +92,9 @@ func (s *Syncer) addReplica(all map[string]Status, d *config.Dataset, base Statu
 		info, known := tables[target]
 		if !known {
 			info = ReplicaTable{Source: t.Part}
+			if base.Replica.State == replicaWaiting {
+				info.State = tableWaiting
+			}
 		}
 		if q := quarantined[target]; q != nil {
 			info.Quarantined = &q.At
@@ -150,10 +154,18 @@ func (r *replica) status(to *ReplicaStatus, base *Status) map[string]ReplicaTabl
 		base.State, base.Error, base.Code, base.Hint = StateError, r.failure.Error(), string(fault.CodeOf(r.failure)), fault.HintOf(r.failure)
 	case r.stream != nil && len(r.needs) == 0:
 		to.State = replicaFollowing
+	case !r.quietUntil.IsZero() && !r.prompt():
+		to.State = replicaWaiting
+	}
+	if until := r.quietUntil; !until.IsZero() && (r.stream == nil || len(r.needs) > 0) {
+		base.QuietUntil = &until
 	}
 	tables := map[string]ReplicaTable{}
 	for target, h := range r.tables {
 		t := ReplicaTable{Source: h.table, State: h.state, Reason: h.lost, Inserts: h.counts.inserts, Updates: h.counts.updates, Deletes: h.counts.deletes, Truncates: h.counts.truncates}
+		if toCopy := h.state == tableCopying || h.state == tableFollowing && r.stream == nil; toCopy && base.QuietUntil != nil && !r.prompted[target] {
+			t.State = tableWaiting
+		}
 		if h.err != nil {
 			t.Error, t.Code, t.Hint = h.err.Error(), string(fault.CodeOf(h.err)), fault.HintOf(h.err)
 		}

@@ -65,8 +65,9 @@ func (s *Syncer) startReplicas(also map[string]bool) {
 	}
 }
 
-// replica is the one that follows the dataset; without a server it is one for the caller alone, which release ends.
-func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Source, a *active, full bool) (r *replica, release func(), err error) {
+// replica is the one that follows the dataset; without a server it is one for the caller alone, which release ends. What is
+// urgent does not wait for the end of quiet hours.
+func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Source, a *active, full, urgent bool) (r *replica, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.base != nil {
@@ -78,18 +79,18 @@ func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Sour
 		if err != nil {
 			return nil, nil, err
 		}
-		r.led(a)
+		r.led(a, urgent)
 		if full {
 			r.copyAll("asked for")
 		}
-		return r, func() { r.led(nil) }, nil
+		return r, func() { r.led(nil, false) }, nil
 	}
 	rep, ok := src.(source.Replicator)
 	if !ok {
 		return nil, nil, fault.New(fault.Config, "", "source %s cannot be followed", d.Source)
 	}
 	r = newReplica(s, d, rep)
-	r.led(a)
+	r.led(a, urgent)
 	if full {
 		r.anew = "asked for"
 	}
@@ -98,11 +99,17 @@ func (s *Syncer) replica(ctx context.Context, d *config.Dataset, src source.Sour
 	return r, func() { r.stop(errStopping); <-r.over }, nil
 }
 
-// led has copies counted in a run that waits for them.
-func (r *replica) led(a *active) {
+// led has copies counted in a run that waits for them, and begun in quiet hours too where it is urgent.
+func (r *replica) led(a *active, urgent bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lead = a
+	r.lead, r.urgent = a, urgent
+	if urgent {
+		r.quietUntil = time.Time{}
+	}
+	r.mu.Unlock()
+	if urgent {
+		r.wake()
+	}
 }
 
 // copyAll has every table copied anew.
@@ -124,9 +131,9 @@ func (r *replica) copyAll(why string) {
 }
 
 // replicaTask waits until the replica stands where the source is now; with full all tables are copied anew before.
-func (s *Syncer) replicaTask(full bool) task {
+func (s *Syncer) replicaTask(full, urgent bool) task {
 	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
-		r, release, err := s.replica(ctx, d, src, a, full)
+		r, release, err := s.replica(ctx, d, src, a, full, urgent)
 		if err != nil {
 			return err
 		}
@@ -184,7 +191,7 @@ func (r *replica) totals() (n int64) {
 }
 
 // caughtUp waits until the copy is at lsn and no table is missing, as of that many listings of the source's tables. What keeps it
-// from that for too long is its error, and so is a table that is set aside.
+// from that for too long is its error, and so is a table that is set aside, or waits for the end of quiet hours.
 func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error {
 	limit := time.NewTimer(r.s.retryMax)
 	defer limit.Stop()
@@ -195,6 +202,10 @@ func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error
 		moved, failure := r.moved, r.failure
 		if failure == nil {
 			failure = r.addFailure
+		}
+		var waits error
+		if !r.quietUntil.IsZero() && (r.stream == nil || len(r.needs) > 0 && r.at.LSN >= lsn) {
+			waits = fault.New(fault.Unavailable, "pintail sync "+r.d.Name+" does not wait", "%w: tables are copied from %s on", ErrQuiet, r.quietUntil.Format(time.RFC3339))
 		}
 		var aside error
 		for _, name := range slices.Sorted(maps.Keys(r.tables)) {
@@ -209,6 +220,8 @@ func (r *replica) caughtUp(ctx context.Context, lsn change.LSN, looks int) error
 			return aside
 		case failure != nil && !fault.Transient(failure):
 			return failure
+		case waits != nil:
+			return waits
 		case failure == nil:
 			limit.Reset(r.s.retryMax)
 		}
@@ -250,6 +263,7 @@ func (s *Syncer) copyAgain(ctx context.Context, d *config.Dataset, table, why st
 	r := s.replicas[d.Name]
 	s.mu.Unlock()
 	slices.Sort(targets)
+	r.prompting(targets)
 	return targets, s.copyTargets(ctx, d.Name, r, targets, why)
 }
 

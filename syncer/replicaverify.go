@@ -29,7 +29,7 @@ const (
 // verifyReplica compares a replica's tables with the source at one snapshot and the position that belongs to it. The replica
 // goes on meanwhile.
 func (s *Syncer) verifyReplica(ctx context.Context, d *config.Dataset, src source.Source, a *active, repair bool) error {
-	r, release, err := s.replica(ctx, d, src, nil, false)
+	r, release, err := s.replica(ctx, d, src, nil, false, true)
 	if err != nil {
 		return err
 	}

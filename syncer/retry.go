@@ -18,7 +18,7 @@ import (
 func (s *Syncer) syncTask(full bool) task {
 	return func(ctx context.Context, d *config.Dataset, src source.Source, a *active) error {
 		if d.Form == config.FormCDC {
-			return s.replicaTask(full)(ctx, d, src, a)
+			return s.replicaTask(full, true)(ctx, d, src, a)
 		}
 		rebuild := map[string]string{}
 		if full {

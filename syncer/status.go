@@ -13,17 +13,18 @@ import (
 
 // Status is what is known of a dataset, under its status key: the view's name, or the table's.
 type Status struct {
-	Dataset, Key, State, SyncType, Error, Code, Hint, RunID string
-	Rows, IncrementalRows                                   int64
-	Progress                                                float64
-	LastSync, LastFull, LastIncremental, NextRun            *time.Time
-	Watermarks                                              map[string]string // table → the largest value in the copy
-	Truncated, Paused                                       bool
-	RefreshMinutes                                          float64
-	Refresh, IncrementalColumn, Guarantee                   string
-	Tables                                                  []TableStatus
-	Replica                                                 *ReplicaStatus // of mode: cdc
-	Table                                                   *ReplicaTable  // likewise
+	Dataset, Source, Key, State, SyncType, Error, Code, Hint, RunID string
+	Rows, IncrementalRows                                           int64
+	Progress                                                        float64
+	LastSync, LastFull, LastIncremental, NextRun                    *time.Time
+	QuietUntil                                                      *time.Time        // NextRun, or copies of a replica, wait until then for the end of quiet hours
+	Watermarks                                                      map[string]string // table → the largest value in the copy
+	Truncated, Paused                                               bool
+	RefreshMinutes                                                  float64
+	Refresh, IncrementalColumn, Guarantee                           string
+	Tables                                                          []TableStatus
+	Replica                                                         *ReplicaStatus // of mode: cdc
+	Table                                                           *ReplicaTable  // likewise
 }
 
 // TableStatus is one table of a dataset.
@@ -104,7 +105,7 @@ func (s *Syncer) Status(ctx context.Context) (map[string]Status, error) {
 
 // shared is the part of the status that all tables of a dataset share.
 func (s *Syncer) shared(d *config.Dataset, last []store.Run, a *active) Status {
-	st := Status{Dataset: d.Name, State: "not_synced", Paused: s.Paused(d.Name), Refresh: d.Refresh.Cron}
+	st := Status{Dataset: d.Name, Source: d.Source, State: "not_synced", Paused: s.Paused(d.Name), Refresh: d.Refresh.Cron}
 	if d.Refresh.Every > 0 {
 		st.RefreshMinutes, st.Refresh = d.Refresh.Every.Minutes(), d.Refresh.Every.String()
 	}
@@ -116,7 +117,7 @@ func (s *Syncer) shared(d *config.Dataset, last []store.Run, a *active) Status {
 	}
 	if s.nextRun != nil {
 		if t, ok := s.nextRun(d.Name); ok && !st.Paused {
-			st.NextRun = &t
+			st.NextRun, st.QuietUntil = &t, s.heldUntil(d.Name, &t)
 		}
 	}
 	for _, r := range last {

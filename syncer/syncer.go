@@ -82,6 +82,7 @@ type Syncer struct {
 	rebuilt    map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
 	verdicts   map[string]string    // target → the guarantee sentence of its last run
 	asOf       map[string]time.Time // dataset → the source's clock that its copy holds as of
+	updated    chan struct{}        // closed with the next Update
 	wg         sync.WaitGroup
 }
 
@@ -96,7 +97,7 @@ type active struct {
 
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
-	s := &Syncer{store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
+	s := &Syncer{updated: make(chan struct{}), store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
 		running: map[string]*active{}, replicas: map[string]*replica{}, released: map[string]bool{}, replicated: map[string]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
@@ -217,6 +218,11 @@ func (s *Syncer) update(cfg *config.Config, sources map[string]source.Source) {
 		}
 	}
 	s.cfg, s.sources = cfg, sources
+	close(s.updated)
+	s.updated = make(chan struct{})
+	for _, r := range s.replicas {
+		r.wake()
+	}
 	maps.DeleteFunc(s.asOf, func(dataset string, _ time.Time) bool { return cfg.Datasets[dataset] == nil })
 }
 

@@ -143,9 +143,7 @@ func openSources(cfg, old *config.Config, have map[string]source.Source, log *sl
 	sources := map[string]source.Source{}
 	for name, s := range cfg.Sources {
 		if old != nil && have[name] != nil && old.Sources[name] != nil {
-			was, is := *old.Sources[name], *s
-			was.Line, is.Line = 0, 0
-			if was == is {
+			if s.ConnectsAs(old.Sources[name]) {
 				sources[name] = have[name]
 				continue
 			}

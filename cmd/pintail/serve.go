@@ -21,6 +21,8 @@ import (
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/schedule"
 	"github.com/pintaildb/pintail/serve/httpapi"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/source/postgres"
 	"github.com/pintaildb/pintail/syncer"
 )
 
@@ -47,6 +49,7 @@ type server struct {
 	app       *app
 	scheduler *schedule.Scheduler
 	started   atomic.Bool // the start-up syncs are over
+	owed      sync.Map    // datasets whose start-up sync waits for the end of quiet hours
 	reloading sync.Mutex
 }
 
@@ -61,12 +64,14 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	metrics := monitor.New(version)
 	s := &server{app: a, scheduler: schedule.New(log, schedule.Options{MaxConcurrent: 4})}
-	s.instance, err = a.open(ctx, cfg, log, syncer.Options{Observer: metrics, NextRun: s.scheduler.Next})
+	s.instance, err = a.open(ctx, cfg, log, syncer.Options{Observer: metrics, NextRun: s.nextRun})
 	if err != nil {
 		return err
 	}
 	metrics.Watch(s.syncer.SyncedAt, s.store.Size)
 	metrics.WatchReplicas(s.syncer.ReplicaGauges)
+	metrics.WatchSources(s.syncer.Sources)
+	watchLoads(s.sources)
 	err = s.run(ctx, metrics)
 	if closeErr := s.close(ctx); err == nil {
 		err = closeErr
@@ -109,7 +114,8 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	g.Go(func() error {
 		// Scheduled runs wait for the start-up ones: they would meet in the same datasets. They are planned afterwards, so
 		// that what was synced just now is not due at once.
-		s.startup(gctx, cfg, cut)
+		later := s.startup(gctx, cfg, cut)
+		g.Go(func() error { return s.catchUp(gctx, later) })
 		s.reloading.Lock()
 		err := s.scheduler.Set(s.jobs(s.cfg))
 		s.reloading.Unlock()
@@ -136,9 +142,14 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 	return err
 }
 
+// startupAtOnce is how many datasets are synced at once at the start.
+const startupAtOnce = 4
+
 // startup syncs what sync_mode: startup asks for, and what the end of the last server cut off: as a full sync where it was
-// one.
-func (s *server) startup(ctx context.Context, cfg *config.Config, cut map[string]bool) {
+// one. It returns what is left for the end of quiet hours.
+func (s *server) startup(ctx context.Context, cfg *config.Config, cut map[string]bool) (later map[string]bool) {
+	var mu sync.Mutex
+	later = map[string]bool{}
 	due := map[string]bool{}
 	for name, d := range cfg.Datasets {
 		_, again := cut[name]
@@ -151,17 +162,69 @@ func (s *server) startup(ctx context.Context, cfg *config.Config, cut map[string
 		}
 	}
 	var g errgroup.Group
-	g.SetLimit(4)
+	g.SetLimit(startupAtOnce)
 	for _, name := range cfg.DatasetNames() {
 		if due[name] {
 			g.Go(func() error {
-				_, _ = s.syncer.SyncWait(ctx, name, cut[name], nil) // a failure is logged and kept with the run; the schedule tries again
+				err := s.syncer.SyncDue(ctx, name, cut[name]) // a failure is logged and kept with the run; the schedule tries again
+				if errors.Is(err, syncer.ErrQuiet) && cfg.Datasets[name].Form != config.FormCDC {
+					s.log.Info("the sync at the start waits for the end of the source's quiet hours", "dataset", name, "until", s.syncer.QuietUntil(name, time.Now()))
+					s.owed.Store(name, true)
+					mu.Lock()
+					defer mu.Unlock()
+					later[name] = cut[name]
+				}
 				return nil
 			})
 		}
 	}
 	_ = g.Wait()
 	s.started.Store(true)
+	return later
+}
+
+// catchUp runs the start-up syncs that were left for the end of quiet hours; true is a full one.
+func (s *server) catchUp(ctx context.Context, later map[string]bool) error {
+	slots := make(chan struct{}, startupAtOnce)
+	var g errgroup.Group
+	for name, full := range later {
+		g.Go(func() error {
+			defer s.owed.Delete(name)
+			for {
+				if err := s.syncer.AwaitQuiet(ctx, name); err != nil {
+					return nil //nolint:nilerr // The process stops.
+				}
+				slots <- struct{}{}
+				var err error
+				if !s.syncer.Paused(name) {
+					err = s.syncer.SyncDue(ctx, name, full) // as at the start
+				}
+				<-slots
+				if !errors.Is(err, syncer.ErrQuiet) {
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// nextRun is when a dataset is synced next without anybody asking.
+func (s *server) nextRun(dataset string) (time.Time, bool) {
+	next, ok := s.scheduler.Next(dataset)
+	if _, owed := s.owed.Load(dataset); !owed {
+		return next, ok
+	}
+	return s.syncer.QuietUntil(dataset, time.Now()), true
+}
+
+// watchLoads has the sources measure the share of their load that is ours.
+func watchLoads(sources map[string]source.Source) {
+	for _, src := range sources {
+		if src, ok := src.(*postgres.Source); ok {
+			src.WatchLoad()
+		}
+	}
 }
 
 // jobs are the scheduled runs of a configuration.
@@ -170,17 +233,18 @@ func (s *server) jobs(cfg *config.Config) []schedule.Job {
 	var jobs []schedule.Job
 	for _, name := range cfg.DatasetNames() {
 		d := cfg.Datasets[name]
+		hold := func(at time.Time) time.Time { return s.syncer.QuietUntil(name, at) }
 		if !d.Refresh.IsZero() {
-			jobs = append(jobs, schedule.Job{Name: name, Every: d.Refresh.Every, Cron: d.Refresh.Cron, LastRun: asOf[name], Run: func(ctx context.Context) error {
-				if s.syncer.Paused(name) {
-					return nil
+			jobs = append(jobs, schedule.Job{Name: name, Every: d.Refresh.Every, Cron: d.Refresh.Cron, LastRun: asOf[name], Hold: hold, Run: func(ctx context.Context) error {
+				if _, owed := s.owed.Load(name); owed || s.syncer.Paused(name) {
+					return nil // what is owed runs now as well
 				}
 				_, err := s.syncer.SyncWait(ctx, name, false, nil)
 				return err
 			}})
 		}
 		if !d.Reconcile.IsZero() {
-			jobs = append(jobs, schedule.Job{Name: name + " (reconcile)", Every: d.Reconcile.Every, Cron: d.Reconcile.Cron, LastRun: time.Now(), Run: func(ctx context.Context) error {
+			jobs = append(jobs, schedule.Job{Name: name + " (reconcile)", Every: d.Reconcile.Every, Cron: d.Reconcile.Cron, LastRun: time.Now(), Hold: hold, Run: func(ctx context.Context) error {
 				if s.syncer.Paused(name) {
 					return nil
 				}
@@ -299,6 +363,7 @@ func (s *server) take(ctx context.Context, cfg *config.Config, changes []config.
 		}
 	}
 	s.cfg, s.sources = cfg, sources
+	watchLoads(sources)
 	for _, c := range changes {
 		if len(c.Drops) > 0 {
 			if err := s.syncer.Forget(ctx, only(old.Datasets[c.Dataset], c.Drops)); err != nil {

@@ -136,7 +136,7 @@ func (a *app) statusCmd() *cobra.Command {
 	return c
 }
 
-var stateMarks = map[string]string{"ready": "●", "following": "●", "syncing": "◐", "copying": "◐", "error": "✗", "failed": "✗", "not_synced": "○", "stopped": "○"}
+var stateMarks = map[string]string{"ready": "●", "following": "●", "syncing": "◐", "copying": "◐", "waiting": "○", "error": "✗", "failed": "✗", "not_synced": "○", "stopped": "○"}
 
 func (a *app) printStatus(s httpapi.Status) error {
 	next := "next run"
@@ -165,9 +165,13 @@ func (a *app) printStatus(s httpapi.Status) error {
 		if d.Truncated {
 			state += ", truncated"
 		}
+		if d.Quiet != nil && d.NextRun != nil {
+			next += ", after quiet hours"
+		}
 		t.AppendRow(table.Row{mark, key, state, count(d.Rows), ago(d.LastSync), deref(d.SyncType), watermark(d), next})
 	}
 	t.Render()
+	a.printQuiet(s)
 	told := map[string]bool{} // what keeps a whole replica is the error of each of its tables
 	for _, key := range sortedKeys(s.Datasets) {
 		d := s.Datasets[key]
@@ -192,6 +196,45 @@ func (a *app) printStatus(s httpapi.Status) error {
 		told[line] = true
 	}
 	return nil
+}
+
+// loadTold is the share of a source's load from which on it is told.
+const loadTold = 0.1
+
+// printQuiet tells what waits for the end of quiet hours, and whose load is ours to a good part.
+func (a *app) printQuiet(s httpapi.Status) {
+	waiting := map[string]int{} // tables of replicas, by dataset
+	quiet := map[string]time.Time{}
+	for _, d := range s.Datasets {
+		if d.Quiet == nil {
+			continue
+		}
+		quiet[d.Dataset] = *d.Quiet
+		if d.Table != nil && d.Table.State == "waiting" {
+			waiting[d.Dataset]++
+		}
+	}
+	for _, name := range sortedKeys(quiet) {
+		what := ""
+		if n := waiting[name]; n > 0 {
+			what = ", " + plural(n, "table") + " to copy then"
+		}
+		fmt.Fprintf(a.out, "%s: quiet hours until %s%s\n", name, clock(quiet[name]), what)
+	}
+	for _, name := range sortedKeys(s.Sources) {
+		if share := s.Sources[name].LoadShare; share != nil && *share >= loadTold {
+			fmt.Fprintf(a.out, "source %s: %.0f %% of its load within the last minute is Pintail's\n", name, 100**share)
+		}
+	}
+}
+
+// clock is a time of today or within a week, as a clock on this wall shows it.
+func clock(t time.Time) string {
+	t = t.Local()
+	if t.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
+		return t.Format("15:04")
+	}
+	return t.Format("Mon 15:04")
 }
 
 // replicaState is how a table of mode: cdc does, or its dataset while nothing is known of its tables.

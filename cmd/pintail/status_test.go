@@ -43,3 +43,42 @@ func TestStatusOfReplicas(t *testing.T) {
 	_, below, _ := strings.Cut(out.String(), "╯\n")
 	require.Equal(t, "other: connection refused\n  hint: start it\nshop.b: copied anew: its columns changed\nshop.c: out of range\n  hint: pintail retry shop\n", below)
 }
+
+// What waits for the end of quiet hours is told with its time, once for a dataset, and a source that works for a good part for us.
+func TestStatusOfQuietHours(t *testing.T) {
+	end := time.Now().Add(time.Hour).Truncate(time.Minute)
+	share := func(n float64) *float64 { return &n }
+	waiting := &httpapi.ReplicaStatus{State: "waiting"}
+	var out bytes.Buffer
+	a := &app{out: &out, errOut: &out}
+	require.NoError(t, a.printStatus(httpapi.Status{
+		Datasets: map[string]httpapi.DatasetStatus{
+			"m":      {Dataset: "m", State: "ready", NextRun: &end, Quiet: &end},
+			"n":      {Dataset: "n", State: "ready", NextRun: &end},
+			"shop.a": {Dataset: "shop", State: "ready", Quiet: &end, Replica: waiting, Table: &httpapi.ReplicaTable{State: "following"}},
+			"shop.b": {Dataset: "shop", State: "not_synced", Quiet: &end, Replica: waiting, Table: &httpapi.ReplicaTable{State: "waiting", Reason: "it is new"}},
+			"shop.c": {Dataset: "shop", State: "ready", Quiet: &end, Replica: waiting, Table: &httpapi.ReplicaTable{State: "waiting", Reason: "its columns changed"}},
+			"first":  {Dataset: "first", State: "not_synced", Quiet: &end, Replica: waiting},
+		},
+		Sources: map[string]httpapi.SourceStatus{"busy": {LoadShare: share(0.424)}, "idle": {LoadShare: share(0.09)}, "blind": {}},
+	}))
+	states := map[string]string{}
+	for line := range strings.Lines(out.String()) {
+		if cells := strings.Split(line, "│"); len(cells) > 8 {
+			states[strings.TrimSpace(cells[2])] = strings.TrimSpace(cells[3]) + "|" + strings.TrimSpace(cells[8])
+		}
+	}
+	require.Equal(t, "waiting|", states["shop.b"])
+	require.Equal(t, "waiting|", states["first"])
+	require.Equal(t, "following|", states["shop.a"])
+	require.Contains(t, states["m"], ", after quiet hours")
+	require.NotContains(t, states["n"], "quiet")
+	_, below, _ := strings.Cut(out.String(), "╯\n")
+	at := clock(end)
+	require.Equal(t, "first: quiet hours until "+at+"\nm: quiet hours until "+at+"\nshop: quiet hours until "+at+", 2 tables to copy then\n"+
+		"source busy: 42 % of its load within the last minute is Pintail's\n", below)
+	now := time.Now()
+	noon := time.Date(now.Year(), now.Month(), now.Day(), 12, 30, 0, 0, time.Local)
+	require.Equal(t, "12:30", clock(noon))
+	require.Equal(t, noon.AddDate(0, 0, 3).Format("Mon")+" 12:30", clock(noon.AddDate(0, 0, 3)))
+}

@@ -280,6 +280,7 @@ type fakeSyncer struct {
 	status  map[string]syncer.Status
 	aside   []store.Quarantined
 	slots   []syncer.Slot
+	sources map[string]syncer.SourceStatus
 	fail    error
 }
 
@@ -336,6 +337,8 @@ func (s *fakeSyncer) Reconcile(dataset string) (string, error) { return s.start(
 func (s *fakeSyncer) Status(context.Context) (map[string]syncer.Status, error) {
 	return s.status, s.fail
 }
+
+func (s *fakeSyncer) Sources() map[string]syncer.SourceStatus { return s.sources }
 
 func (s *fakeSyncer) ResetWatermark(_ context.Context, dataset, table string) ([]string, error) {
 	if _, err := s.start("reset "+table, dataset); err != nil {

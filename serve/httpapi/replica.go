@@ -8,7 +8,7 @@ import (
 
 // ReplicaStatus is how a dataset of mode: cdc follows its source's log.
 type ReplicaStatus struct {
-	State          string     `json:"state" enum:"copying,following,failed,stopped" doc:"stopped: paused, or no server follows it."`
+	State          string     `json:"state" enum:"copying,waiting,following,failed,stopped" doc:"waiting: for the end of quiet hours, to copy. stopped: paused, or no server follows it."`
 	LSN            *string    `json:"lsn" doc:"The copy has all transactions whose commit record lies before, and none after; null before the first copy."`
 	CommittedAt    *time.Time `json:"committed_at" doc:"Commit of the last transaction applied, by the source's clock."`
 	AsOf           *time.Time `json:"as_of" doc:"The copy has everything that had committed then, by the source's clock."`
@@ -29,7 +29,7 @@ type ReplicaStatus struct {
 // ReplicaTable is how one table of it does.
 type ReplicaTable struct {
 	Source      string     `json:"source" doc:"Its name in the source."`
-	State       string     `json:"state" enum:"copying,following,error,stopped"`
+	State       string     `json:"state" enum:"copying,waiting,following,error,stopped" doc:"waiting: it is copied when the source's quiet hours are over."`
 	Reason      string     `json:"reason,omitempty" doc:"Why it is copied anew."`
 	Inserts     int64      `json:"inserts" doc:"Changes of the source applied since the server started, as the next ones."`
 	Updates     int64      `json:"updates"`

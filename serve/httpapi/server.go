@@ -33,6 +33,8 @@ type Syncer interface {
 	Reconcile(dataset string) (runID string, err error)
 	// Status of all datasets, by status key.
 	Status(ctx context.Context) (map[string]syncer.Status, error)
+	// Sources are all that are configured, by name.
+	Sources() map[string]syncer.SourceStatus
 	// ResetWatermark of one table, or with "" of all tables of the dataset; it returns which.
 	ResetWatermark(ctx context.Context, dataset, table string) ([]string, error)
 	Cancel(runID string) error

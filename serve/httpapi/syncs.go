@@ -227,6 +227,14 @@ type Status struct {
 	Success  bool                     `json:"success"`
 	Enabled  bool                     `json:"enabled"`
 	Datasets map[string]DatasetStatus `json:"datasets" doc:"By status key: the dataset's view, or else each of its tables."`
+	Sources  map[string]SourceStatus  `json:"sources" doc:"By name: those of these datasets."`
+}
+
+// SourceStatus is what a source has to do with this server.
+type SourceStatus struct {
+	QuietUntil *time.Time `json:"quiet_until" doc:"End of the quiet hours that the source has now."`
+	Seconds    float64    `json:"seconds" doc:"How long statements of ours were active on it since the server started or connected anew, those at the same time added up."`
+	LoadShare  *float64   `json:"load_share" minimum:"0" maximum:"1" doc:"Share of ours in how long all sessions of its database were active within the last minute; null when it is not known."`
 }
 
 // DatasetStatus is the state of a dataset. The first members have the names that clients of the original runbook know.
@@ -251,6 +259,8 @@ type DatasetStatus struct {
 	Paused    bool          `json:"paused"`
 	LastFull  *time.Time    `json:"last_full"`
 	NextRun   *time.Time    `json:"next_run"`
+	Quiet     *time.Time    `json:"quiet_until" doc:"next_run, or copies of tables that mode: cdc needs, wait until then for the end of the source's quiet hours."`
+	Source    string        `json:"source,omitempty" doc:"Name of the source in the configuration."`
 	Refresh   string        `json:"refresh,omitempty" doc:"The schedule as configured."`
 	Guarantee string        `json:"guarantee,omitempty" doc:"What incremental syncs of it can promise."`
 	Tables    []TableStatus `json:"tables"`
@@ -276,14 +286,27 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &statusOutput{Body: Status{Success: true, Enabled: s.opts.Enabled, Datasets: map[string]DatasetStatus{}}}
+	out := &statusOutput{Body: Status{Success: true, Enabled: s.opts.Enabled, Datasets: map[string]DatasetStatus{}, Sources: map[string]SourceStatus{}}}
 	who := infoOf(ctx).who
+	sources := s.opts.Syncer.Sources()
 	for key, st := range all {
-		if s.opts.Access.Visible(who, st.Dataset) {
-			out.Body.Datasets[key] = statusOf(st)
+		if !s.opts.Access.Visible(who, st.Dataset) {
+			continue
+		}
+		out.Body.Datasets[key] = statusOf(st)
+		if src, ok := sources[st.Source]; ok {
+			out.Body.Sources[st.Source] = sourceOf(src)
 		}
 	}
 	return out, nil
+}
+
+func sourceOf(s syncer.SourceStatus) SourceStatus {
+	out := SourceStatus{QuietUntil: orNoTime(s.QuietUntil), Seconds: s.Worked.Seconds()}
+	if s.Share >= 0 {
+		out.LoadShare = &s.Share
+	}
+	return out
 }
 
 func statusOf(st syncer.Status) DatasetStatus {
@@ -292,7 +315,7 @@ func statusOf(st syncer.Status) DatasetStatus {
 		IncrementalRows: st.IncrementalRows, Watermarks: map[string]*string{}, Truncated: st.Truncated, Error: orNull(st.Error),
 		RefreshIntervalMinutes: st.RefreshMinutes, IncrementalColumn: orNull(st.IncrementalColumn),
 		Dataset: st.Dataset, Code: st.Code, Hint: st.Hint, RunID: st.RunID, Progress: st.Progress, Paused: st.Paused,
-		LastFull: st.LastFull, NextRun: st.NextRun, Refresh: st.Refresh, Guarantee: st.Guarantee, Tables: []TableStatus{},
+		LastFull: st.LastFull, NextRun: st.NextRun, Quiet: st.QuietUntil, Source: st.Source, Refresh: st.Refresh, Guarantee: st.Guarantee, Tables: []TableStatus{},
 		Replica: replicaOf(st.Replica), Table: replicaTableOf(st.Table),
 	}
 	for _, t := range st.Tables {

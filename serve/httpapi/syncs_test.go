@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/source"
+	"github.com/pintaildb/pintail/syncer"
 )
 
 func TestSync(t *testing.T) {
@@ -92,7 +95,7 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"state":"ready","rows":120,"sync_type":"incremental","last_sync":"2026-02-13T10:15:00Z","last_incremental":"2026-02-13T10:15:00Z","incremental_rows":12,
 		"watermarks":{"m_dataset":"2026-01-05 23:00:00+00","m_results":null},"truncated":false,"error":null,"refresh_interval_minutes":15,"incremental_column":"created_at",
-		"dataset":"m","run_id":"run-2","progress":0,"paused":false,"last_full":"2026-02-13T10:15:00Z","next_run":null,"refresh":"15m0s","guarantee":"late commits are read",
+		"dataset":"m","run_id":"run-2","progress":0,"paused":false,"last_full":"2026-02-13T10:15:00Z","next_run":null,"quiet_until":null,"refresh":"15m0s","guarantee":"late commits are read",
 		"tables":[{"name":"m_dataset","rows":120,"watermark":"2026-01-05 23:00:00+00","method":"lookback","out_of_range_text":false},
 			{"name":"m_results","rows":100,"watermark":null,"out_of_range_text":false}]}`, string(b))
 	require.Equal(t, "the server is gone", datasets["e_a"].(map[string]any)["error"])
@@ -101,6 +104,32 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, "not_synced", never["state"])
 	require.Nil(t, never["last_sync"])
 	require.Nil(t, never["sync_type"])
+	require.Empty(t, got["sources"])
+}
+
+// Of sources those are shown whose datasets are.
+func TestStatusOfSources(t *testing.T) {
+	k := newKit(t, kitOptions{users: true})
+	k.syncer.status = map[string]syncer.Status{
+		"m_data": {Dataset: "m", Source: "pg", State: "ready", NextRun: &syncedAt, QuietUntil: &syncedAt},
+		"e_a":    {Dataset: "e", Source: "other", State: "ready"},
+	}
+	k.syncer.sources = map[string]syncer.SourceStatus{
+		"pg":     {Load: source.Load{Worked: 1500 * time.Millisecond, Share: 0.25}, QuietUntil: syncedAt},
+		"other":  {Load: source.Load{Share: -1}},
+		"unused": {},
+	}
+	sources := func(token string) string {
+		b, err := json.Marshal(k.call("GET", "/api/store/status", token, "").json(200)["sources"])
+		require.NoError(t, err)
+		return string(b)
+	}
+	const pg = `"pg":{"quiet_until":"2026-02-13T10:15:00Z","seconds":1.5,"load_share":0.25}`
+	require.JSONEq(t, `{`+pg+`}`, sources("reader-reader"))
+	require.JSONEq(t, `{`+pg+`,"other":{"quiet_until":null,"seconds":0,"load_share":null}}`, sources("admin-admin"))
+	m := k.call("GET", "/api/store/status", "reader-reader", "").json(200)["datasets"].(map[string]any)["m_data"].(map[string]any)
+	require.Equal(t, "2026-02-13T10:15:00Z", m["quiet_until"])
+	require.Equal(t, "pg", m["source"])
 }
 
 func TestRuns(t *testing.T) {

@@ -24,12 +24,14 @@ const (
 
 // session is one connection and its reading buffer. One goroutine uses it at a time.
 type session struct {
+	src       *Source
 	conn      *pgconn.PgConn
 	wire      *wire
 	pid       string // of the backend that runs the open transaction; behind a pooler it is not the connection's
 	used      bool   // taken from the idle ones: it may be dead without having said so
 	timer     *time.Timer
 	savepoint bool // pintail_copy is set in the open transaction
+	stint     stint
 }
 
 // statement is one SQL statement with its bound values. prepare only parses it and describes its result.
@@ -54,6 +56,8 @@ func (r *result) bool(row, column int) bool   { return string(r.rows[row][column
 // transaction of its own, and its failure does not keep the next group from running. The results of the statements before
 // the first failure come with its error.
 func (c *session) run(ctx context.Context, groups ...[]statement) ([]result, error) {
+	c.src.begun(c)
+	defer func() { c.src.ready(c, c.conn.IsClosed() || c.conn.TxStatus() == 'I') }()
 	p := c.conn.StartPipeline(ctx)
 	for _, g := range groups {
 		for _, st := range g {
@@ -121,6 +125,7 @@ func (c *session) end(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	c.wire.release()
+	c.src.ready(c, true)
 }
 
 // lastly is the context of what is done in the end, whether ctx was cancelled or not.
@@ -136,7 +141,7 @@ func (s *Source) dial(ctx context.Context) (*session, error) {
 	}
 	w := newWire()
 	w.limit = s.limit
-	return &session{conn: conn, wire: w}, nil
+	return &session{src: s, conn: conn, wire: w}, nil
 }
 
 // acquire waits for one of the pool's slots.

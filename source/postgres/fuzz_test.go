@@ -128,7 +128,7 @@ func FuzzCopyReader(f *testing.F) {
 		w := &wire{buf: buf}
 		defer w.release()
 		w.attach(context.Background(), conn)
-		s := &stream{session: &session{wire: w}, decoder: types.NewDecoder(ts), first: true, stop: func() bool { return true },
+		s := &stream{session: &session{src: &Source{}, wire: w}, decoder: types.NewDecoder(ts), first: true, stop: func() bool { return true },
 			hijack: &pgconn.HijackedConn{Conn: conn, Config: config}}
 		if cursor {
 			s.fetch = "FETCH"

@@ -62,6 +62,7 @@ func (c *session) start(ctx context.Context, before []string, sql, fetch string,
 	if fetch != "" {
 		sql += "; " + fetch
 	}
+	c.src.begun(c)
 	err = s.send(append(before, sql)...)
 	if err == nil {
 		err = s.begin(len(before))
@@ -108,8 +109,7 @@ func (s *stream) begin(before int) error {
 			if refused == nil || len(body) != 1 {
 				return errProtocol
 			}
-			s.hijack.TxStatus = body[0]
-			s.done = true
+			s.ready(body[0])
 			if err := s.finish(); err != nil {
 				return err
 			}
@@ -183,8 +183,7 @@ func (s *stream) read(c *change.Chunk) (n, size int, err error) {
 				}
 				continue
 			}
-			s.done = true
-			s.hijack.TxStatus = body[0]
+			s.ready(body[0])
 		case 'H', 'T', 'c', 'C', 'N', 'S', 'A':
 		default:
 			return 0, 0, errProtocol
@@ -193,6 +192,12 @@ func (s *stream) read(c *change.Chunk) (n, size int, err error) {
 	c.Rows = n
 	s.rows += int64(n)
 	return n, size, nil
+}
+
+// ready notes that the statement has ended, and how its transaction stands.
+func (s *stream) ready(status byte) {
+	s.done, s.hijack.TxStatus = true, status
+	s.session.src.ready(s.session, status == 'I')
 }
 
 var copySignature = []byte("PGCOPY\n\xff\r\n\x00")
@@ -261,7 +266,7 @@ func (s *stream) recall(ctx context.Context) error {
 			return err
 		}
 		if kind == 'Z' && len(body) == 1 {
-			s.done, s.hijack.TxStatus = true, body[0]
+			s.ready(body[0])
 		}
 	}
 	if !stop() {
@@ -275,6 +280,7 @@ func (s *stream) abandon(ctx context.Context) {
 	if s.hijack == nil {
 		return // finish was first
 	}
+	defer s.session.src.ready(s.session, true)
 	s.unwatch()
 	_ = s.session.wire.raw.detach()
 	conn, err := pgconn.Construct(s.hijack)

@@ -49,6 +49,7 @@ type Source struct {
 	first  atomic.Bool  // no snapshot was taken yet
 	blind  atomic.Bool  // the role may not look at running transactions
 	copies atomic.Int32 // whether COPY works here: unknown, copyWorks or copyRefused
+	load   load
 }
 
 const (
@@ -56,7 +57,10 @@ const (
 	copyRefused
 )
 
-var _ source.Source = (*Source)(nil)
+var (
+	_ source.Source = (*Source)(nil)
+	_ source.Loaded = (*Source)(nil)
+)
 
 // Open checks the configuration; it connects to nothing yet.
 func Open(c Config) (*Source, error) {
@@ -77,6 +81,7 @@ func Open(c Config) (*Source, error) {
 		s.limit = rate.NewLimiter(rate.Limit(c.Bandwidth), int(max(c.Bandwidth/10, 64<<10)))
 	}
 	s.first.Store(true)
+	s.load.init()
 	switch c.Read {
 	case "", "auto":
 	case "copy":
@@ -128,6 +133,7 @@ func (s *Source) Close() {
 	idle := s.idle
 	s.idle = nil
 	s.mu.Unlock()
+	s.load.end()
 	for _, c := range idle {
 		c.end(context.Background())
 	}
