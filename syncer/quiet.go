@@ -63,7 +63,7 @@ var ErrQuiet = errors.New("the source has quiet hours")
 // SyncDue is SyncWait of a sync that nobody has asked for: in quiet hours there is none, and the error is ErrQuiet. A replica is
 // waited for then too, as far as it has its tables; the copies that it needs come later by themselves.
 func (s *Syncer) SyncDue(ctx context.Context, dataset string, full bool) error {
-	d, src, err := s.dataset(dataset)
+	d, _, err := s.dataset(dataset)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *Syncer) SyncDue(ctx context.Context, dataset string, full bool) error {
 	quiet := s.QuietUntil(dataset, now).After(now)
 	switch {
 	case d.Form == config.FormCDC && quiet:
-		return s.resumed(ctx, d, src)
+		return s.resumed(ctx, d)
 	case d.Form == config.FormCDC:
 		_, err = s.wait(ctx, dataset, syncKind(full), nil, s.replicaTask(full, false))
 	case quiet:
@@ -82,13 +82,16 @@ func (s *Syncer) SyncDue(ctx context.Context, dataset string, full bool) error {
 	return err
 }
 
-// resumed waits until a replica has caught up with the tables that it has.
-func (s *Syncer) resumed(ctx context.Context, d *config.Dataset, src source.Source) error {
-	r, release, err := s.replica(ctx, d, src, nil, false, false)
-	if err != nil {
+// resumed waits until a replica of a server has caught up with the tables that it has. It is no run: one that somebody asks
+// for may come meanwhile.
+func (s *Syncer) resumed(ctx context.Context, d *config.Dataset) error {
+	s.mu.Lock()
+	err := s.startReplica(d) //nolint:contextcheck // It follows for as long as the process serves.
+	r := s.replicas[d.Name]
+	s.mu.Unlock()
+	if err != nil || r == nil {
 		return err
 	}
-	defer release()
 	server, err := r.src.Identify(ctx)
 	if err != nil {
 		return err

@@ -192,7 +192,7 @@ func (s *server) catchUp(ctx context.Context, later map[string]bool) error {
 			defer s.owed.Delete(name)
 			for {
 				if err := s.syncer.AwaitQuiet(ctx, name); err != nil {
-					return nil //nolint:nilerr // The process stops.
+					return nil // the process stops
 				}
 				slots <- struct{}{}
 				var err error
