@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"unsafe"
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/change/types"
@@ -17,8 +18,9 @@ const arenaBytes = 1 << 20
 // arena keeps the bytes of a batch. DuckDB's vectors point at them, which keeps nothing alive: the batch does.
 type arena struct {
 	blocks [][]byte
-	used   int // of the last block
-	size   int // bytes in use
+	used   int    // of the last block
+	size   int    // bytes in use
+	given  []byte // a row of which the memory is for the arena, if it is kept
 }
 
 // copy puts the parts one behind the other.
@@ -40,6 +42,27 @@ func (a *arena) copy(parts ...[]byte) []byte {
 	return b
 }
 
+// keep is copy of one part, but for a row that was given.
+func (a *arena) keep(row []byte) []byte {
+	if a.given == nil || unsafe.SliceData(row) != unsafe.SliceData(a.given) {
+		return a.copy(row)
+	}
+	a.given = nil
+	a.add(row)
+	return row
+}
+
+// add takes over a block that is in use from front to back.
+func (a *arena) add(block []byte) {
+	a.size += len(block)
+	a.blocks = append(a.blocks, block)
+	if last := len(a.blocks) - 1; last > 0 {
+		a.blocks[last-1], a.blocks[last] = block, a.blocks[last-1]
+	} else {
+		a.used = len(block)
+	}
+}
+
 // hugeBytes is a block whose memory is given back at once: the garbage collector would wait until as much again is in use.
 const hugeBytes = 64 << 20
 
@@ -47,7 +70,8 @@ const hugeBytes = 64 << 20
 func (a *arena) reset() (huge bool) {
 	huge = slices.ContainsFunc(a.blocks, func(b []byte) bool { return len(b) >= hugeBytes })
 	if len(a.blocks) > 0 && len(a.blocks[0]) == arenaBytes {
-		a.blocks = a.blocks[:1:1]
+		clear(a.blocks[1:])
+		a.blocks = a.blocks[:1]
 	} else {
 		a.blocks = nil
 	}
@@ -294,7 +318,14 @@ func (t *tableChanges) add() *entry {
 		}
 	}
 	h := maphash.Bytes(t.seed, t.key)
-	t.entries = append(t.entries, entry{key: t.memory.copy(t.key), hash: h})
+	key := t.key
+	if len(key) > arenaBytes {
+		t.memory.add(key)
+		t.key = nil
+	} else {
+		key = t.memory.copy(key)
+	}
+	t.entries = append(t.entries, entry{key: key, hash: h})
 	t.place(h, uint32(len(t.entries)))
 	return &t.entries[len(t.entries)-1]
 }
@@ -327,7 +358,7 @@ func (t *tableChanges) put(row tupleData) {
 	if e == nil || t.older(e) {
 		e = t.add()
 	}
-	e.row, e.partial, e.dead, e.tx = t.memory.copy(row), false, false, t.tx
+	e.row, e.partial, e.dead, e.tx = t.memory.keep(row), false, false, t.tx
 }
 
 // replace is another image of a row that is there.
@@ -345,7 +376,7 @@ func (t *tableChanges) replace(row tupleData) error {
 		e = t.add()
 		e.base = true
 	}
-	e.row, e.partial, e.tx = t.memory.copy(row), unsent(row), t.tx
+	e.row, e.partial, e.tx = t.memory.keep(row), unsent(row), t.tx
 	return nil
 }
 
@@ -373,6 +404,7 @@ func (t *tableChanges) clear() {
 	if !t.truncate {
 		t.cleared = t.tx
 	}
+	clear(t.entries)
 	t.entries, t.truncate = t.entries[:0], true
 	clear(t.slots)
 }
@@ -387,6 +419,10 @@ func (t *tableChanges) reset() {
 	if cap(t.scratch[0])+cap(t.scratch[1]) > arenaBytes {
 		t.scratch = [2][]byte{}
 	}
+	if cap(t.key) > arenaBytes {
+		t.key = nil
+	}
+	clear(t.entries) // or it keeps the arena's blocks
 	t.entries, t.truncate, t.inserts, t.updates, t.removals = t.entries[:0], false, 0, 0, 0
 	clear(t.slots)
 }

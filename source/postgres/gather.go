@@ -210,7 +210,11 @@ func (s *changeStream) row(r *rowMessage) error {
 		return errProtocol
 	}
 	s.now.rows++
-	err = s.changes(f).apply(r)
+	if len(r.new) > arenaBytes {
+		err = s.large(f, r)
+	} else {
+		err = s.changes(f).apply(r)
+	}
 	if why := giveUp(""); errors.As(err, &why) {
 		f.lose("%s", why)
 		s.lose(f)
@@ -219,6 +223,25 @@ func (s *changeStream) row(r *rowMessage) error {
 	if err == nil && s.now.full(s.parts) {
 		return s.part()
 	}
+	return err
+}
+
+// large takes a row in that may stay where it lies, if that is most of its message: in the wire's buffer, which the wire gives up then,
+// or in memory of the spool's that nothing else is in.
+func (s *changeStream) large(f *followed, r *rowMessage) error {
+	from, held := len(r.old)+len(r.new), s.wire.holds(r.new)
+	if held {
+		from = len(s.wire.buf)
+	}
+	m := &s.now.memory
+	if len(r.new) > from/2 {
+		m.given = r.new
+	}
+	err := s.changes(f).apply(r)
+	if held && m.given == nil && len(r.new) > from/2 {
+		s.wire.renew(max(bufferBytes, s.wire.w-s.wire.r))
+	}
+	m.given = nil
 	return err
 }
 

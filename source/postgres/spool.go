@@ -270,6 +270,9 @@ func (t *spooled) eachOfFile(message func(kind byte, body []byte) error) error {
 		if err := message(head[4], b); err != nil {
 			return err
 		}
+		if n > arenaBytes {
+			b = nil // what is kept of it lies there
+		}
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"runtime/debug"
+	"unsafe"
 
 	"golang.org/x/time/rate"
 
@@ -44,11 +46,25 @@ func newWire() *wire {
 
 // resize gives the wire another buffer with the unread bytes at its front.
 func (w *wire) resize(n int) {
+	huge := len(w.buf) >= hugeBytes
+	w.renew(n)
+	if huge {
+		debug.FreeOSMemory()
+	}
+}
+
+// renew is resize where others keep what lies in the buffer of before.
+func (w *wire) renew(n int) {
 	buf := make([]byte, n+types.Slack)
 	m := copy(buf, w.buf[w.r:w.w])
 	w.pin.Unpin()
 	w.pin.Pin(&buf[0])
 	w.buf, w.r, w.w = buf, 0, m
+}
+
+// holds says whether b lies in the buffer.
+func (w *wire) holds(b []byte) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))-uintptr(unsafe.Pointer(unsafe.SliceData(w.buf))) < uintptr(len(w.buf))
 }
 
 // shrink gives back the memory that a large value took.
