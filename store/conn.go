@@ -22,6 +22,20 @@ type Session struct {
 
 // connect costs about 50 µs, so a connection is made for each piece of work and none is kept.
 func (s *Store) connect(from origin) (*Session, error) {
+	se, err := s.connectOpen(from)
+	if err != nil || !s.attached {
+		return se, err
+	}
+	// Not under s.mu, which whoever this statement might have to wait for may need.
+	if err := se.script(context.Background(), use(s.catalog)); err != nil {
+		se.Close()
+		return nil, err
+	}
+	return se, nil
+}
+
+// connectOpen waits while the gate is shut.
+func (s *Store) connectOpen(from origin) (*Session, error) {
 	s.mu.Lock()
 	for s.gate != nil && !s.closing {
 		gate := s.gate
@@ -33,7 +47,7 @@ func (s *Store) connect(from origin) (*Session, error) {
 	return s.connectLocked(from)
 }
 
-// connectLocked needs s.mu.
+// connectLocked needs s.mu. Unqualified names do not mean those of the file yet.
 func (s *Store) connectLocked(from origin) (*Session, error) {
 	if s.closing {
 		return nil, errClosing()
@@ -41,14 +55,6 @@ func (s *Store) connectLocked(from origin) (*Session, error) {
 	se := &Session{s: s, from: from}
 	if duck.Connect(s.db, &se.c) == duck.StateError {
 		return nil, fault.New(fault.Internal, "", "DuckDB refused a connection")
-	}
-	if s.attached {
-		var res duck.Result
-		defer duck.DestroyResult(&res)
-		if duck.Query(se.c, use(s.catalog), &res) == duck.StateError {
-			duck.Disconnect(&se.c)
-			return nil, failure(context.Background(), duck.ResultError(&res), own)
-		}
 	}
 	s.open[se] = struct{}{}
 	return se, nil
