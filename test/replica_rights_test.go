@@ -16,7 +16,7 @@ import (
 // beforehand is the statement that a hint has for an administrator.
 var beforehand = regexp.MustCompile(`((?:CREATE|ALTER) PUBLICATION .*?)\. It goes on by itself`)
 
-// told waits for the hint that a dataset's error has, and cuts the statement out.
+// toldToPublish waits for the hint that a dataset's error has, and cuts the statement out.
 func toldToPublish(t *testing.T, s *harness.Server, dataset, want string) string {
 	t.Helper()
 	sql := ""
