@@ -108,6 +108,9 @@ type apply struct {
 	inserts, upserts, deletes, buries int64
 	partial                           int64 // inserts and upserts that came without a value
 
+	stayed string // the table of staged rows (sid) that stay has brought in; "" is none
+	stays  int64  // how many
+
 	inserted, updated, deleted int64
 	dead                       int64 // rows of the file that nobody sees any more
 }
@@ -155,6 +158,9 @@ func (a *apply) run() error {
 	if err == nil && a.partial > 0 {
 		err = a.tx.run("DROP TABLE " + a.tx.temp("carried"))
 	}
+	if err == nil && a.stayed != "" {
+		err = a.tx.run("DROP TABLE " + a.stayed)
+	}
 	return err
 }
 
@@ -171,11 +177,19 @@ func (a *apply) truncate() (err error) {
 }
 
 func (a *apply) hard() error {
+	if a.stays > 0 && a.stays == a.Staged.Rows {
+		a.updated = a.stays
+		return nil
+	}
 	var found int64
 	var err error
+	others := ""
+	if a.stays > 0 {
+		others = fmt.Sprintf(" AND s.rowid NOT IN (SELECT sid FROM %s)", a.stayed)
+	}
 	if a.Deletes > 0 {
 		// Written so, and not with EXISTS, which takes a hundred times as long, it skips row groups that no staged key is in.
-		found, err = a.tx.Exec(fmt.Sprintf("DELETE FROM %s AS t USING %s AS s WHERE %s AND s.%s <> %d", a.table, a.Staged.sql, a.on, quote(change.OpColumn), change.OpInsert))
+		found, err = a.tx.Exec(fmt.Sprintf("DELETE FROM %s AS t USING %s AS s WHERE %s AND s.%s <> %d", a.table, a.Staged.sql, a.on, quote(change.OpColumn), change.OpInsert) + others)
 	}
 	if err != nil {
 		return err
@@ -184,15 +198,15 @@ func (a *apply) hard() error {
 	if a.Keep.Stamps {
 		names, values = append(names, stampNames...), append(values, "s."+stampNames[0], "s."+stampNames[1])
 	}
-	if a.deletes > 0 {
-		from += fmt.Sprintf(" WHERE s.%s <> %d", quote(change.OpColumn), change.OpDelete)
+	if a.deletes > 0 || others != "" {
+		from += fmt.Sprintf(" WHERE s.%s <> %d", quote(change.OpColumn), change.OpDelete) + others
 	}
 	if err := a.insert(names, values, from); err != nil {
 		return err
 	}
-	a.updated = min(a.upserts, max(0, found-a.deletes))
+	a.updated = min(a.upserts, max(0, found+a.stays-a.deletes))
 	a.inserted = a.inserts + a.upserts - a.updated
-	a.deleted += found - a.updated
+	a.deleted += found + a.stays - a.updated
 	a.dead += found
 	return nil
 }
@@ -334,12 +348,17 @@ func (a *apply) carry() error {
 	case there > distinct:
 		return a.doubled(there - distinct)
 	}
+	if err := a.stay(pairs); err != nil {
+		return err
+	}
 	values := []string{"p.sid"}
 	for _, i := range a.carries() {
 		values = append(values, fmt.Sprintf("t.%s AS c%d", quote(a.Cols[i].Name), i))
 	}
-	if err := a.lookUp(a.tx.temp("carried"), pairs, there, size, values, ""); err != nil {
-		return err
+	if a.partial > 0 {
+		if err := a.lookUp(a.tx.temp("carried"), pairs, there, size, values, ""); err != nil {
+			return err
+		}
 	}
 	return a.tx.run("DROP TABLE " + pairs)
 }
