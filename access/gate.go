@@ -52,6 +52,9 @@ type Statement struct {
 	Datasets []string // that the tables belong to, sorted, without doubles
 	// Targets are those tables by dataset, folded, as the copy names them: "orders" of schema main, "shop.orders" of another.
 	Targets map[string][]string
+
+	parsed   Parsed
+	position bool // in the place of _pintail.position()
 }
 
 // sqlBytesMax bounds a statement: its syntax tree is about a hundred times its size while it is read.
@@ -90,35 +93,15 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 	if parsed.Statements != 1 {
 		return Statement{}, fault.New(fault.Forbidden, "send one statement at a time", "the text holds %d statements", parsed.Statements)
 	}
-	out := Statement{SQL: sql, Explain: explain != "", Tables: parsed.Tables, Targets: map[string][]string{}}
+	out := Statement{SQL: sql, Explain: explain != "", Tables: parsed.Tables, parsed: parsed}
 	want := "SELECT"
 	if out.Explain {
 		// Put together from what was parsed, so that what runs is EXPLAIN of exactly the body.
 		out.SQL, want = explain+" "+body, "EXPLAIN"
 	}
-	if err := st.checkFunctions(p, parsed); err != nil {
+	if err := st.describe(p, &out); err != nil {
 		return Statement{}, err
 	}
-	for _, o := range parsed.Tables {
-		dataset, schema, err := st.checkTable(p, o)
-		if err != nil {
-			return Statement{}, err
-		}
-		if dataset == "" {
-			continue
-		}
-		if !slices.Contains(out.Datasets, dataset) {
-			out.Datasets = append(out.Datasets, dataset)
-		}
-		target := fold(o.Name)
-		if schema = fold(schema); schema != "main" {
-			target = schema + "." + target
-		}
-		if !slices.Contains(out.Targets[dataset], target) {
-			out.Targets[dataset] = append(out.Targets[dataset], target)
-		}
-	}
-	slices.Sort(out.Datasets)
 	count, typ, err := parser.StatementType(ctx, out.SQL)
 	if err != nil {
 		return Statement{}, fault.Wrap(err, "prepare the statement")
@@ -127,6 +110,48 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 		return Statement{}, fault.New(fault.Forbidden, hintSQL, "DuckDB prepares this as %d statements of type %s", count, typ)
 	}
 	return out, nil
+}
+
+// Again decides again about a statement that Gate has let through for p, since grants and tables may be others now. It does not parse.
+func (a *Access) Again(p Principal, s Statement) (Statement, error) {
+	st := a.state.Load()
+	if !s.position {
+		err := st.describe(p, &s)
+		return s, err
+	}
+	if now := st.position(p); now.SQL != s.SQL {
+		return Statement{}, fault.New(fault.ResultChanged, "prepare it again", "the datasets that role %q reads have changed", p.Role)
+	}
+	return s, nil
+}
+
+// describe checks what a statement calls and reads, and enters the datasets.
+func (st *state) describe(p Principal, s *Statement) error {
+	if err := st.checkFunctions(p, s.parsed); err != nil {
+		return err
+	}
+	s.Datasets, s.Targets = nil, map[string][]string{}
+	for _, o := range s.parsed.Tables {
+		dataset, schema, err := st.checkTable(p, o)
+		if err != nil {
+			return err
+		}
+		if dataset == "" {
+			continue
+		}
+		if !slices.Contains(s.Datasets, dataset) {
+			s.Datasets = append(s.Datasets, dataset)
+		}
+		target := fold(o.Name)
+		if schema = fold(schema); schema != "main" {
+			target = schema + "." + target
+		}
+		if !slices.Contains(s.Targets[dataset], target) {
+			s.Targets[dataset] = append(s.Targets[dataset], target)
+		}
+	}
+	slices.Sort(s.Datasets)
+	return nil
 }
 
 func refusal(err error) error {

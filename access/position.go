@@ -47,7 +47,7 @@ func (st *state) position(p Principal) Statement {
 		// Patterns are folded, as names are when they are compared with them.
 		where = "translate(dataset, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') IN (" + strings.Join(datasets, ", ") + ")"
 	}
-	return Statement{SQL: "SELECT * FROM " + positionFunction + "() WHERE " + where}
+	return Statement{SQL: "SELECT * FROM " + positionFunction + "() WHERE " + where, position: true}
 }
 
 // readsAll says whether p may read every dataset, and so may know of each.

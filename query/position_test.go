@@ -97,7 +97,7 @@ func TestPositionIsThatOfTheRows(t *testing.T) {
 	defer stop.Store(true)
 	seen := map[string]bool{}
 	for range 300 {
-		rows, r, err := run(t, c, Request{SQL: "SELECT i FROM t"})
+		rows, r, err := run(t, c, Request{SQL: "SELECT i FROM t", Positions: true})
 		require.NoError(t, err)
 		i, err := strconv.ParseUint(rows[0][0], 10, 64)
 		require.NoError(t, err)
@@ -120,6 +120,7 @@ func TestMinLSN(t *testing.T) {
 	c, st := newCore(t, Options{Replicas: f}, access.Limits{})
 	ask := func(req Request) (map[string]Position, error) {
 		t.Helper()
+		req.Positions = true
 		if req.SQL == "" {
 			req.SQL = "SELECT count(*) FROM t"
 		}
@@ -223,7 +224,7 @@ func TestPositionAfterAFailure(t *testing.T) {
 	save(t, st, 100)
 	_, _, err := run(t, c, Request{SQL: "SELECT CAST(word AS INTEGER) FROM t"})
 	require.Equal(t, fault.InvalidSQL, fault.CodeOf(err))
-	r, err := c.Run(t.Context(), reader, Request{SQL: "SELECT count(*) FROM t"})
+	r, err := c.Run(t.Context(), reader, Request{SQL: "SELECT count(*) FROM t", Positions: true})
 	require.NoError(t, err)
 	defer r.Close()
 	save(t, st, 200)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,8 @@ type Request struct {
 	// MinLSN is how far datasets are to be in their source's log before the statement reads, by name. They are waited for until
 	// the deadline, one minute at most; without a deadline 5 s. ErrBehind is then in the error's chain.
 	MinLSN map[string]change.LSN
+	// Positions asks for those of the Result, as MinLSN does. It costs the reading of them, and a transaction.
+	Positions bool
 }
 
 // Result is a statement under way. One goroutine uses it, and must Close it.
@@ -100,6 +103,7 @@ type Result struct {
 	timers   []*time.Timer
 	admitted bool
 	session  *store.Session
+	prepared *Statement // whose session it is; nil for one of the Result's own
 	execute  func() (*store.Rows, error)
 	attempts int
 	stream   *store.Rows
@@ -115,6 +119,11 @@ type Result struct {
 // is computed. When ctx ends, so does the statement. Errors: what the gate says (fault.InvalidSQL, fault.Forbidden),
 // fault.Unavailable when too many wait, fault.Limit, fault.Cancelled, and what DuckDB says of the statement.
 func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Result, error) {
+	return c.run(ctx, p, store.Settings{}, nil, req)
+}
+
+// run runs req's SQL, or st, which may be nil.
+func (c *Core) run(ctx context.Context, p access.Principal, set store.Settings, st *Statement, req Request) (*Result, error) {
 	r := &Result{id: uuid.Must(uuid.NewV7()).String(), core: c, who: p, sql: req.SQL, limits: c.access.Limits(p), arrived: time.Now()}
 	r.rowsMax = req.Limit
 	if r.limits.Rows > 0 && (r.rowsMax == 0 || r.rowsMax > r.limits.Rows) {
@@ -129,7 +138,7 @@ func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Resul
 	c.open[r.id] = r
 	c.mu.Unlock()
 	if r.err = r.await(ctx, req.MinLSN, req.Deadline); r.err == nil {
-		r.err = r.reason(r.start(req))
+		r.err = r.reason(r.start(set, st, req))
 	}
 	if r.err != nil {
 		r.Close()
@@ -138,7 +147,7 @@ func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Resul
 	return r, nil
 }
 
-func (r *Result) start(req Request) error {
+func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	c := r.core
 	wait := r.cancelAfter(c.opts.Wait, fault.New(fault.Unavailable, "try again shortly", "the statement waited %s for others to end", c.opts.Wait))
 	if err := c.admission.acquire(r.ctx, r.who.Role, r.limits.Concurrency); err != nil {
@@ -152,20 +161,15 @@ func (r *Result) start(req Request) error {
 	}
 	c.log.LogAttrs(r.ctx, slog.LevelDebug, "query started", r.attrs()...)
 
-	var err error
-	if r.session, err = c.store.Session(r.ctx); err != nil {
-		return err
-	}
-	gated, err := c.access.Gate(r.ctx, r.who, req.SQL, r.session)
+	gated, stmt, err := r.ready(set, st, req.SQL)
 	if err != nil {
 		return err
 	}
 	r.datasets = gated.Datasets
-	stmt, err := r.session.Prepare(r.ctx, gated.SQL)
-	if err != nil {
-		return err
+	var known map[string]standing
+	if req.Positions || len(req.MinLSN) > 0 {
+		known = c.standings(gated.Datasets)
 	}
-	known := c.standings(gated.Datasets)
 	r.execute = func() (*store.Rows, error) {
 		if err := r.place(known, gated.Targets, req.MinLSN); err != nil {
 			return nil, err
@@ -175,8 +179,46 @@ func (r *Result) start(req Request) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
-	r.columns = r.stream.Columns()
+	if r.columns = r.stream.Columns(); st != nil && st.columns != nil && !slices.Equal(r.columns, st.columns) {
+		return fault.New(fault.ResultChanged, "prepare it again", "the statement's columns have changed since it was prepared")
+	}
 	return nil
+}
+
+// ready gives the statement on the session where it is to run: on the prepared one's own if it is free.
+func (r *Result) ready(set store.Settings, st *Statement, sql string) (gated access.Statement, stmt *store.Stmt, err error) {
+	c := r.core
+	if st != nil {
+		if gated, err = c.access.Again(r.who, st.gated); err != nil {
+			return gated, nil, err
+		}
+		if !st.busy {
+			st.busy, r.prepared, r.session = true, st, st.session
+			return gated, st.stmt, nil
+		}
+	}
+	if r.session, err = c.connect(r.ctx, set); err != nil {
+		return gated, nil, err
+	}
+	if st == nil {
+		if gated, err = c.access.Gate(r.ctx, r.who, sql, r.session); err != nil {
+			return gated, nil, err
+		}
+	}
+	stmt, err = r.session.Prepare(r.ctx, gated.SQL)
+	return gated, stmt, err
+}
+
+func (c *Core) connect(ctx context.Context, set store.Settings) (*store.Session, error) {
+	se, err := c.store.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := se.Set(ctx, set); err != nil {
+		se.Close()
+		return nil, err
+	}
+	return se, nil
 }
 
 // attemptsMax bounds how often a statement is executed to learn why it fails.
@@ -307,7 +349,10 @@ func (r *Result) Close() {
 	if r.stream != nil {
 		r.stream.Close()
 	}
-	if r.session != nil {
+	switch {
+	case r.prepared != nil:
+		r.prepared.free(r.positions != nil)
+	case r.session != nil:
 		r.session.Close()
 	}
 	r.cancel(nil) // only now: it would interrupt what has ended anyway

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	duck "github.com/duckdb/duckdb-go-bindings"
@@ -18,8 +20,45 @@ func (s *Store) Session(ctx context.Context) (*Session, error) {
 	return s.connect(reader)
 }
 
+// Settings are what a reader's connection has of its own.
+type Settings struct {
+	// TimeZone of conversions between text and TIMESTAMPTZ, of date_trunc and its like, by its IANA name; "" is UTC.
+	TimeZone string
+	// Postgres has results as PostgreSQL gives them where DuckDB's differ without an error: NULL sorts as the largest value, and whole
+	// numbers divide to a whole number.
+	Postgres bool
+	// Variables that getvariable('name') reads, which no statement of a reader can set.
+	Variables map[string]string
+}
+
+// Set gives the connection its settings. fault.InvalidSQL for a time zone that does not exist.
+func (se *Session) Set(ctx context.Context, o Settings) error {
+	var set []string
+	if o.TimeZone != "" {
+		set = append(set, "SET SESSION TimeZone = "+literal(o.TimeZone))
+	}
+	if o.Postgres {
+		set = append(set, "SET SESSION default_null_order = 'postgres'", "SET SESSION integer_division = true")
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Variables)) {
+		set = append(set, "SET VARIABLE "+quote(name)+" = "+literal(o.Variables[name]))
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	return se.script(ctx, strings.Join(set, "; "))
+}
+
+// Rollback ends the transaction that a statement began.
+func (se *Session) Rollback() error {
+	return se.script(context.Background(), "ROLLBACK")
+}
+
 // ResultColumn is a column of a result; Type is DuckDB's SQL name of its type.
 type ResultColumn struct{ Name, Type string }
+
+// UnknownColumn is what DuckDB shows for all columns of a prepared statement that are known only with its parameters.
+var UnknownColumn = ResultColumn{Name: "unknown", Type: "UNKNOWN"}
 
 // Param is a parameter of a statement: Name is "1", "2", … for those given by position. Type is DuckDB's SQL name of the type that the
 // statement needs, "" when any will do.

@@ -83,8 +83,8 @@ func (o *Options) lockdown(ctx context.Context, se *Session) error {
 	set = append(set,
 		"SET GLOBAL TimeZone = 'UTC'",
 		"SET GLOBAL enable_external_access = false",
-		// What sessions may still set: readers their time zone, and Apply for itself how joins skip row groups.
-		"SET GLOBAL allowed_configs = ['TimeZone', '"+skipSetting+"']",
+		// What sessions may still set: readers' those of Set, and Apply for itself how joins skip row groups.
+		"SET GLOBAL allowed_configs = ['TimeZone', 'default_null_order', 'integer_division', '"+skipSetting+"']",
 		"SET GLOBAL lock_configuration = true")
 	return se.script(ctx, strings.Join(set, "; "))
 }

@@ -20,6 +20,7 @@ const (
 	Unauthenticated   Code = "unauthenticated"    // no or wrong credentials
 	Forbidden         Code = "forbidden"          // the role may not do this
 	InvalidSQL        Code = "invalid_sql"        // a reader's statement cannot be run
+	ResultChanged     Code = "result_changed"     // a prepared statement's columns are others than when it was prepared
 	Limit             Code = "limit_exceeded"     // rows, bytes, time or concurrency of a role
 	Locked            Code = "locked"             // another process holds the DuckDB file
 	SourceUnavailable Code = "source_unavailable" // connection refused, reset, starting up: worth a retry
@@ -67,6 +68,7 @@ var codes = map[Code]row{
 	Unauthenticated:   {http.StatusUnauthorized, ExitFailed, false},
 	Forbidden:         {http.StatusForbidden, ExitFailed, false},
 	InvalidSQL:        {http.StatusBadRequest, ExitFailed, false},
+	ResultChanged:     {http.StatusConflict, ExitFailed, false},
 	Limit:             {http.StatusTooManyRequests, ExitFailed, false},
 	Locked:            {http.StatusServiceUnavailable, ExitLocked, false},
 	SourceUnavailable: {http.StatusBadGateway, ExitFailed, true},

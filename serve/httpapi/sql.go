@@ -84,7 +84,7 @@ func (s *Server) sqlRoute(api huma.API, tag string) {
 }
 
 func (s *Server) sql(ctx context.Context, in *sqlInput) (*huma.StreamResponse, error) {
-	req := query.Request{SQL: in.Body.SQL, Params: in.Body.Params.list, Named: in.Body.Params.named, Limit: in.Body.Limit}
+	req := query.Request{SQL: in.Body.SQL, Params: in.Body.Params.list, Named: in.Body.Params.named, Limit: in.Body.Limit, Positions: true}
 	format, err := formatOf(in.Body.Format, in.Accept)
 	if err != nil {
 		return nil, err
