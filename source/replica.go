@@ -89,6 +89,7 @@ type Server struct {
 	System   string // system_identifier: of one initdb
 	Timeline int32
 	LSN      change.LSN // where its log ends now
+	Standby  bool
 }
 
 // Slot is a replication slot just made, and the session on which its snapshot lives.

@@ -20,6 +20,8 @@ type claim struct {
 	Source string `json:"source"` // as configured
 	// Trigger is the event trigger of schema changes that the source had when the tables were taken up last.
 	Trigger uint32 `json:"trigger,omitempty"`
+	// Standby says that the source was one when the tables were taken up last.
+	Standby bool `json:"standby,omitempty"`
 }
 
 // OwnPrefix begins the name of every slot and publication that Pintail makes.

@@ -47,8 +47,8 @@ func (r *replica) prepare(ctx context.Context) error {
 	} else if err := r.resume(ctx, all, told); err != nil {
 		return err
 	}
-	if trigger != r.claim.Trigger {
-		r.claim.Trigger = trigger
+	if trigger != r.claim.Trigger || server.Standby != r.claim.Standby {
+		r.claim.Trigger, r.claim.Standby = trigger, server.Standby
 		if err := r.s.store.Commit(ctx, func(tx *store.Tx) error { return r.claim.save(tx, r.d.Name) }); err != nil {
 			return err
 		}
@@ -123,6 +123,10 @@ func (r *replica) slotLost(ctx context.Context, server *source.Server) (string, 
 	}
 	i := slices.IndexFunc(slots, func(s source.SlotState) bool { return s.Name == r.claim.Slot })
 	switch {
+	case i < 0 && server.Standby && !r.claim.Standby:
+		// An address that leads to it for a while, or a failover that is under way.
+		return "", fault.New(fault.SourceUnavailable, "have the source's url lead to the primary (target_session_attrs=read-write), or promote this server; if it is meant, copy it anew: pintail sync "+r.d.Name+" --full",
+			"source %s is a standby without replication slot %s, which was made on a primary", r.d.Source, r.claim.Slot)
 	case i < 0:
 		return fmt.Sprintf("the source has no replication slot %s any more", r.claim.Slot), nil
 	case slots[i].WALStatus == "lost":

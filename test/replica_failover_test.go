@@ -165,13 +165,7 @@ func TestReplicaFailoverWithoutSlot(t *testing.T) {
 				require.NoError(t, pair.Standby.Restart(t.Context()))
 				if early {
 					pair.Lead(pair.Standby)
-					// Up to 15 a standby refuses; later ones begin one, and wait for what only a primary writes.
-					conn := harness.Conn(t, after.URL)
-					harness.Eventually(t, 30*time.Second, "the standby is asked for a slot", func() bool {
-						var there bool
-						require.NoError(t, conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_replication_slots)").Scan(&there))
-						return there || strings.Contains(pair.Standby.LogText(), "logical decoding cannot be used while in recovery")
-					})
+					standsBy(t, s)
 				}
 				pair.Promote()
 				pair.Lead(pair.Standby)
@@ -187,5 +181,38 @@ func TestReplicaFailoverWithoutSlot(t *testing.T) {
 				s.Same(after)
 			})
 		}
+	}
+}
+
+// standsBy waits until the replica tells that its source's address leads to a standby that does not have the slot.
+func standsBy(t *testing.T, s *harness.Server) {
+	t.Helper()
+	harness.Eventually(t, 30*time.Second, "it is told what is waited for", func() bool {
+		st := s.Status("shop.items")
+		return st.Error != nil && strings.Contains(*st.Error, "is a standby without replication slot") && strings.Contains(st.Hint, "lead to the primary")
+	})
+}
+
+// An address that leads to a standby for a while costs nothing but the while.
+func TestReplicaAddressLeadsToAStandby(t *testing.T) {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
+		t.Run(fmt.Sprintf("pg%d", major), func(t *testing.T) {
+			t.Parallel()
+			pair := harness.StartPair(t, harness.PairOptions{Major: major})
+			harness.PG(t, pair.At(pair.Primary), troubleSQL)
+			p, before, _ := behindPair(t, pair, "")
+			s := p.Serve()
+			s.Same(before)
+			slot, copied := before.Slot(t), copies(s)
+			pair.Received()
+			pair.Lead(pair.Standby)
+			harness.PG(t, before.URL, "UPDATE items SET v = 9 WHERE id < 50", "DELETE FROM others WHERE id < 5")
+			standsBy(t, s)
+			pair.Lead(pair.Primary)
+			s.Same(before)
+			require.Equal(t, slot, before.Slot(t))
+			require.Equal(t, harness.Show(copied), harness.Show(copies(s)), "nothing was copied anew")
+		})
 	}
 }

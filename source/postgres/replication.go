@@ -51,7 +51,15 @@ func identify(ctx context.Context, c *pgconn.PgConn) (source.Server, error) {
 	}
 	timeline, err1 := strconv.ParseInt(string(rows[0][1]), 10, 32)
 	lsn, err2 := change.ParseLSN(string(rows[0][2]))
-	return source.Server{System: string(rows[0][0]), Timeline: int32(timeline), LSN: lsn}, errors.Join(err1, err2)
+	server := source.Server{System: string(rows[0][0]), Timeline: int32(timeline), LSN: lsn}
+	if rows, err = replicate(ctx, c, "SELECT pg_is_in_recovery()"); err != nil {
+		return source.Server{}, err
+	}
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		return source.Server{}, errProtocol
+	}
+	server.Standby = string(rows[0][0]) == "t"
+	return server, errors.Join(err1, err2)
 }
 
 // Identify is source.Replicator's.
