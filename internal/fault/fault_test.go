@@ -26,9 +26,11 @@ func TestEveryCodeIsMapped(t *testing.T) {
 		return true
 	})
 	require.Len(t, codes, n)
+	require.Len(t, grpcCodes, n)
 	for c, r := range codes {
 		require.True(t, r.http >= 400 && r.http < 600, c)
 		require.NotZero(t, r.exit, c)
+		require.NotZero(t, GRPCCode(New(c, "", "x")), c)
 	}
 }
 
