@@ -76,12 +76,15 @@ const hintCopyAgain = "copy the table again with a full sync"
 // the target may follow that in its own.
 func (tx *Tx) Apply(c Changes) (inserted, updated, deleted int64, err error) {
 	a := apply{tx: tx, Changes: c, table: tx.s.table(c.Target)}
+	visible := c.Target
 	if c.Into != nil {
+		visible = ""
 		if !c.Into.inFile || c.Into.gone.Load() {
 			return 0, 0, 0, fault.New(fault.Internal, "", "apply changes to the staged rows of %s: they are not in the file", c.Target)
 		}
 		a.table = c.Into.sql
 	}
+	defer tx.changing(visible)()
 	err = a.run()
 	inserted, updated, deleted = a.inserted, a.updated, a.deleted
 	if err != nil {

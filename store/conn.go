@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,16 +19,20 @@ type Session struct {
 	c     duck.Connection
 	from  origin
 	stmts []*Stmt // prepared and perhaps still open
+	zone  *zone   // nil: UTC
 }
 
-// connect costs about 50 µs, so a connection is made for each piece of work and none is kept.
+// unbounded is for statements that take no time and must not be cut off.
+var unbounded = context.Background()
+
+// connect costs about 90 µs, so a connection is made for each piece of work and none is kept.
 func (s *Store) connect(from origin) (*Session, error) {
 	se, err := s.connectOpen(from)
 	if err != nil || !s.attached {
 		return se, err
 	}
 	// Not under s.mu, which whoever this statement might have to wait for may need.
-	if err := se.script(context.Background(), use(s.catalog)); err != nil {
+	if err := se.script(unbounded, use(s.catalog)); err != nil {
 		se.Close()
 		return nil, err
 	}
@@ -66,10 +71,9 @@ func errClosing() error {
 
 // Close closes the session with its statements and rows; an open transaction is rolled back. It may be called twice.
 func (se *Session) Close() {
-	for _, st := range se.stmts {
-		st.Close()
+	for len(se.stmts) > 0 {
+		se.stmts[0].Close()
 	}
-	se.stmts = nil
 	s := se.s
 	s.mu.Lock()
 	if _, ok := s.open[se]; !ok {
@@ -115,6 +119,9 @@ func (se *Session) guard(ctx context.Context) (release func()) {
 
 func (se *Session) failure(ctx context.Context, text string) error {
 	err := failure(ctx, text, se.from)
+	if relieve := se.s.relieve.Load(); relieve != nil && se.from == own && short(err) && (*relieve)() {
+		return fault.New(fault.Unavailable, "it is tried again; "+fault.HintOf(err), "a reader was cancelled to make room: %w", errors.Unwrap(err))
+	}
 	if fault.CodeOf(err) == fault.Cancelled && ctx.Err() == nil {
 		se.s.mu.Lock()
 		defer se.s.mu.Unlock()
@@ -181,7 +188,7 @@ func (se *Session) execute(ctx context.Context, pending func(duck.PreparedStatem
 	idle := idleMin
 	for state := duck.PendingExecuteTask(p); ; state = duck.PendingExecuteTask(p) {
 		if state == duck.PendingStateNoTasksAvailable {
-			time.Sleep(idle)
+			time.Sleep(idle) //nolint:forbidigo // DuckDB tells nobody when a task has ended.
 			idle = min(2*idle, idleMax)
 		} else if state == duck.PendingStateResultNotReady {
 			idle = idleMin

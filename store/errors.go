@@ -43,6 +43,12 @@ const (
 	hintInvalid = "restart: DuckDB refuses all work in this process after such an error; the last committed data is in the file"
 )
 
+// short says that memory, or the space to spill to, has run out.
+func short(err error) bool {
+	hint := fault.HintOf(err)
+	return hint == hintMemory || hint == hintTemp
+}
+
 // failure turns DuckDB's text into an error with a code and a hint. ctx tells a cancelled statement from a failed one.
 func failure(ctx context.Context, text string, from origin) error {
 	e := parseError(text)

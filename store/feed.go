@@ -48,11 +48,20 @@ type feed struct {
 	cancel context.CancelCauseFunc
 	src    change.Feed
 	cols   []Column
+	direct direct // in the place of src and cols
 	rows   atomic.Int64
 
 	mu      sync.Mutex
 	err     error // the first failure of a reader, with its type, which does not survive DuckDB's error text
 	workers []*worker
+}
+
+// direct is a feed that fills DuckDB's vectors itself. Several threads read it at once, each with a reader of its own.
+type direct interface {
+	columns() (names []string, types []resultType)
+	threads() int
+	// reader returns a function that returns how many rows it has written; 0 is the end.
+	reader(ctx context.Context) func(out duck.DataChunk) (int, error)
 }
 
 // fail keeps the first error; the others are its consequences.
@@ -87,6 +96,7 @@ type worker struct {
 	feed  *feed
 	chunk change.Chunk
 	done  bool
+	fill  func(out duck.DataChunk) (int, error) // of a direct feed
 
 	mu     sync.Mutex
 	reader change.Reader
@@ -141,10 +151,18 @@ func pintail_feed_bind(p unsafe.Pointer) {
 		duck.BindSetError(info, feedFunction+" is internal: there is no such feed")
 		return
 	}
-	for _, c := range f.(*feed).cols {
-		t := logicalType(&c.Type)
-		duck.BindAddResultColumn(info, c.Name, t)
+	add := func(name string, t duck.LogicalType) {
+		duck.BindAddResultColumn(info, name, t)
 		duck.DestroyLogicalType(&t)
+	}
+	for _, c := range f.(*feed).cols {
+		add(c.Name, logicalType(&c.Type))
+	}
+	if d := f.(*feed).direct; d != nil {
+		names, types := d.columns()
+		for i := range types {
+			add(names[i], types[i].logical())
+		}
 	}
 	duck.BindSetBindData(info, number(id), unsafe.Pointer(C.pintail_callback_1(C.free)))
 }
@@ -158,7 +176,13 @@ func pintail_feed_init(p unsafe.Pointer) {
 		return
 	}
 	defer rescue(func(err error) { f.(*feed).fail(err); duck.InitSetError(info, err.Error()) })
-	duck.InitSetMaxThreads(info, duck.IdxT(max(1, f.(*feed).src.Workers())))
+	threads := 0
+	if d := f.(*feed).direct; d != nil {
+		threads = d.threads()
+	} else {
+		threads = f.(*feed).src.Workers()
+	}
+	duck.InitSetMaxThreads(info, duck.IdxT(max(1, threads)))
 }
 
 //export pintail_feed_local_init
@@ -174,6 +198,9 @@ func pintail_feed_local_init(p unsafe.Pointer) {
 	w := &worker{feed: f, chunk: change.Chunk{Vectors: make([]change.Vector, len(f.cols))}}
 	for i := range w.chunk.Vectors {
 		initVector(&w.chunk.Vectors[i], &f.cols[i].Type)
+	}
+	if f.direct != nil {
+		w.fill = f.direct.reader(f.ctx)
 	}
 	f.mu.Lock()
 	f.workers = append(f.workers, w)
@@ -225,6 +252,9 @@ func pintail_feed_read(p, chunk unsafe.Pointer) {
 
 // read fills out from the worker's reader, taking the next one where it ends; 0 rows is the end of this worker.
 func (w *worker) read(out duck.DataChunk) (int, error) {
+	if w.fill != nil {
+		return w.fill(out)
+	}
 	if w.done {
 		return 0, nil
 	}

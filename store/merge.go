@@ -17,6 +17,7 @@ import (
 // column of each touched row group at the next checkpoint: seconds for a few thousand rows all over a table, where this
 // takes a tenth; and checkpoints close the gaps that deletes leave.
 func (tx *Tx) Merge(target string, st *Staged, key []string, cols []Column) (inserted, updated int64, err error) {
+	defer tx.changing(target)()
 	inserted, updated, err = tx.merge(tx.s.table(target), st, key, cols)
 	tx.deleted[target] += updated
 	return inserted, updated, doing(err, "merge into %s", target)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	duck "github.com/duckdb/duckdb-go-bindings"
+
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
@@ -266,7 +267,7 @@ func TestFileOfOtherRowGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close(ctx) //nolint:errcheck // The rows are what counts.
+	defer s.Close(ctx)
 	equal(t, "rows", lines(t, s, `SELECT count(*), count(DISTINCT id), bool_and(v = CASE WHEN id % 5 < 3 THEN 9 ELSE id % 7 END) FROM t
 		WHERE id NOT BETWEEN 100000 AND 349999`), "[250000|250000|true]")
 	equal(t, "between", lines(t, s, "SELECT count(*) FROM t WHERE id BETWEEN 100000 AND 349999"), "[0]")

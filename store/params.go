@@ -28,6 +28,9 @@ func (s *Stmt) bind(positional []any, named map[string]any) error {
 		if duck.BindParameterIndex(s.st, &i, name) == duck.StateError {
 			return fault.New(fault.InvalidSQL, "", "the statement has no parameter $%s", name)
 		}
+		if int(i) > len(s.types) { // SELECT $2
+			return fault.New(fault.InvalidSQL, "number them from $1", "the statement has a parameter $%s, but only %d in all", name, len(s.types))
+		}
 		val, err := value(v, &s.types[i-1])
 		if err != nil {
 			return fault.Wrap(err, "parameter $%s", name)
@@ -78,6 +81,8 @@ func value(v any, want *resultType) (duck.Value, error) {
 		return duck.CreateDouble(x), nil
 	case string:
 		return duck.CreateVarcharLength(x, duck.IdxT(len(x))), nil
+	case []byte:
+		return duck.CreateBlob(x), nil
 	case json.Number:
 		if i, err := x.Int64(); err == nil {
 			return duck.CreateInt64(i), nil

@@ -46,13 +46,20 @@ func (se *Session) Set(ctx context.Context, o Settings) error {
 	if len(set) == 0 {
 		return nil
 	}
-	return se.script(ctx, strings.Join(set, "; "))
+	if err := se.script(ctx, strings.Join(set, "; ")); err != nil {
+		return err
+	}
+	se.zone = zoneOf(o.TimeZone)
+	return nil
 }
 
-// Rollback ends the transaction that a statement began.
-func (se *Session) Rollback() error {
-	return se.script(context.Background(), "ROLLBACK")
+// Begin begins a transaction: all statements until Rollback read one state.
+func (se *Session) Begin(ctx context.Context) error {
+	return se.script(ctx, "BEGIN TRANSACTION READ ONLY")
 }
+
+// Rollback ends the transaction.
+func (se *Session) Rollback() error { return se.script(unbounded, "ROLLBACK") }
 
 // ResultColumn is a column of a result; Type is DuckDB's SQL name of its type.
 type ResultColumn struct{ Name, Type string }
@@ -70,10 +77,11 @@ type Stmt struct {
 	Params  []Param
 	Columns []ResultColumn
 
-	se    *Session
-	st    duck.PreparedStatement
-	types []resultType // of the parameters
-	rows  *Rows        // open
+	se      *Session
+	st      duck.PreparedStatement
+	types   []resultType // of the parameters
+	results []resultType // of the columns
+	rows    *Rows        // open
 }
 
 var statementTypes = map[duck.StatementType]string{
@@ -136,7 +144,7 @@ func (se *Session) Prepare(ctx context.Context, sql string) (*Stmt, error) {
 		t := duck.PreparedStatementColumnLogicalType(s.st, i)
 		rt := describe(t)
 		duck.DestroyLogicalType(&t)
-		s.Columns = append(s.Columns, ResultColumn{Name: duck.PreparedStatementColumnName(s.st, i), Type: rt.name()})
+		s.Columns, s.results = append(s.Columns, ResultColumn{Name: duck.PreparedStatementColumnName(s.st, i), Type: rt.name()}), append(s.results, rt)
 	}
 	se.stmts = append(se.stmts, s)
 	return s, nil
@@ -148,6 +156,9 @@ func (s *Stmt) Close() {
 		s.rows.Close()
 	}
 	duck.DestroyPrepare(&s.st)
+	if i := slices.Index(s.se.stmts, s); i >= 0 {
+		s.se.stmts = slices.Delete(s.se.stmts, i, i+1)
+	}
 }
 
 // Query binds the parameters, by position or by name, and starts the statement: its first rows are there before the last are
@@ -165,6 +176,7 @@ func (s *Stmt) Query(ctx context.Context, positional []any, named map[string]any
 		return nil, err
 	}
 	r := &Rows{stream: st, types: make([]resultType, duck.ColumnCount(&st.res))}
+	r.chunk.zone = s.se.zone
 	for i := range r.types {
 		t := duck.ColumnLogicalType(&st.res, duck.IdxT(i))
 		rt := &r.types[i]

@@ -77,6 +77,7 @@ type ResultChunk struct {
 	n       int
 	cols    []vector
 	bigText bool
+	zone    *zone // of TIMESTAMPTZ in AppendPGText; nil: UTC
 }
 
 // Len is how many rows there are.

@@ -55,6 +55,9 @@ func (s *Store) stage(ctx context.Context, target string, cols []Column, src cha
 	if err := s.newTarget(target); err != nil {
 		return nil, doing(err, "load %s", target)
 	}
+	if err := s.notClients(target); err != nil {
+		return nil, doing(err, "load %s", target)
+	}
 	all := append(slices.Clip(cols), KeptColumns(keep)...)
 	seen := make(map[string]string, len(all))
 	for i := range all {

@@ -71,6 +71,10 @@ var format = map[int][]string{
 		`CREATE MACRO %[1]s.position() AS TABLE SELECT dataset, lsn, committed_at FROM _pintail.positions`,
 		`UPDATE %[1]s.meta SET value = '2' WHERE name = 'format'`,
 	},
+	3: {
+		`CREATE TABLE %[1]s.client_tables (schema VARCHAR NOT NULL, name VARCHAR NOT NULL, created_by VARCHAR, created_at TIMESTAMPTZ)`,
+		`UPDATE %[1]s.meta SET value = '3' WHERE name = 'format'`,
+	},
 }
 
 func (s *Store) state(table string) string {

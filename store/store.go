@@ -44,9 +44,14 @@ type Store struct {
 	writer   chan struct{} // holds one token while a Commit runs
 	saved    atomic.Int64  // runs saved since they were last pruned
 	reclaim  atomic.Bool   // a dropped table's space is to be freed by a checkpoint
+	relieve  atomic.Pointer[func() bool]
+	commits  commits
 
 	deleted map[string]int64 // rows deleted in a table since it was last looked at; the writer's, as is quieted
 	quieted time.Time        // when new sessions were last made to wait
+
+	versions *versions
+	clients  clientTables
 
 	mu      sync.Mutex
 	open    map[*Session]struct{}
@@ -60,7 +65,7 @@ const (
 	stateSchema   = "_pintail"
 	stageCatalog  = "memory" // what DuckDB calls an instance's own database without a file
 	stagePrefix   = "_pintail_stage_"
-	formatVersion = 2
+	formatVersion = 3
 )
 
 // reservedStems are names of a file that would make DuckDB's catalog name equal to a schema or catalog in use, and so
@@ -104,13 +109,17 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: o.Path, catalog: stem, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{})}
+	s := &Store{path: o.Path, catalog: stem, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{}), versions: newVersions()}
 	if err := s.start(ctx, &o); err != nil {
 		duck.Close(&s.db)
 		return nil, errors.Join(err, lock.release())
 	}
 	return s, nil
 }
+
+// OnShortage has f called when memory, or the space to spill to, has run out for a statement of Pintail's own. When f says that it
+// has made room, the failure is fault.Unavailable, which is tried again.
+func (s *Store) OnShortage(f func() bool) { s.relieve.Store(&f) }
 
 func (s *Store) start(ctx context.Context, o *Options) (err error) {
 	if err := os.RemoveAll(o.Path + ".tmp"); err != nil {
@@ -135,6 +144,9 @@ func (s *Store) start(ctx context.Context, o *Options) (err error) {
 		return err
 	}
 	if err := s.prepareState(ctx, se); err != nil {
+		return err
+	}
+	if err := s.loadClients(ctx, se); err != nil {
 		return err
 	}
 	if err := s.sweep(ctx, se); err != nil {

@@ -20,6 +20,11 @@ type Tx struct {
 	deleted map[string]int64
 	altered map[*Staged]*alteration // by Changes.Into
 	runs    int64
+
+	changed  map[string]bool // targets that readers see otherwise after it, folded
+	unknown  bool            // it changes what is not in changed
+	reshaped bool            // it makes or drops tables or views
+	named    int             // above 0: what is changed is in changed already
 }
 
 // alteration is what a transaction has done to a staged table; it counts from the commit on, for before it may come to nothing or be
@@ -66,7 +71,7 @@ func (s *Store) Commit(ctx context.Context, fn func(tx *Tx) error) error {
 // commitOnce returns how many rows were deleted in each table.
 func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted map[string]int64, err error) {
 	err = s.with(func(se *Session) error {
-		tx := &Tx{s: s, se: se, ctx: ctx, deleted: map[string]int64{}, altered: map[*Staged]*alteration{}}
+		tx := &Tx{s: s, se: se, ctx: ctx, deleted: map[string]int64{}, altered: map[*Staged]*alteration{}, changed: map[string]bool{}}
 		if _, err := se.exec(ctx, "BEGIN TRANSACTION"); err != nil {
 			return err
 		}
@@ -88,6 +93,9 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		s.versions.begin(tx)
+		defer s.versions.end()
+		defer s.committing()()
 		// Not interrupted any more: it takes milliseconds, and its outcome must be known.
 		if _, err := se.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
 			return doing(err, "commit")
@@ -111,6 +119,7 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted 
 
 // Exec runs one statement with bound arguments and returns how many rows it changed.
 func (tx *Tx) Exec(sql string, args ...any) (int64, error) {
+	tx.noteExec(sql)
 	return tx.se.exec(tx.ctx, sql, args...)
 }
 
@@ -129,6 +138,9 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 	if tx.altered[st] != nil {
 		return fault.New(fault.Internal, "", "swap %s: the staged rows were changed in the same transaction, commit that first", target)
 	}
+	if err := tx.s.notClients(target); err != nil {
+		return doing(err, "swap %s", target)
+	}
 	as, view, err := tx.spelled(target)
 	if err == nil {
 		err = sameSpelling(target, as)
@@ -136,8 +148,10 @@ func (tx *Tx) Swap(target string, st *Staged) error {
 	if err != nil {
 		return doing(err, "swap %s", target)
 	}
+	defer tx.changing(target)()
 	switch {
 	case as == "":
+		tx.reshaped = true
 	case view:
 		err = tx.DropView(target)
 	default:
@@ -160,6 +174,7 @@ func (tx *Tx) Rewrite(target string, st *Staged, r KeyRange, cols []Column) (del
 	if err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
+	defer tx.changing(target)()
 	if deleted, err = tx.Exec("DELETE FROM " + tx.s.table(target) + " WHERE " + where); err != nil {
 		return 0, 0, doing(err, "rewrite %s", target)
 	}
@@ -245,6 +260,7 @@ func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange)
 	if err != nil {
 		return 0, doing(err, "delete from %s", target)
 	}
+	defer tx.changing(target)()
 	n, err := tx.Exec(fmt.Sprintf("DELETE FROM %s AS t WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS s WHERE %s)", tx.s.table(target), where, st.sql, on))
 	tx.deleted[target] += n
 	return n, doing(err, "delete from %s", target)
@@ -252,7 +268,12 @@ func (tx *Tx) DeleteMissing(target string, st *Staged, key []string, r KeyRange)
 
 // View makes or replaces a view of the copy; a table of that name, left by a former definition, gives way.
 func (tx *Tx) View(name, sql string) error {
+	defer tx.changing(name)()
+	tx.reshaped = true
 	err := tx.s.newTarget(name)
+	if err == nil {
+		err = tx.s.notClients(name)
+	}
 	if err != nil {
 		return doing(err, "make the view %s", name)
 	}
@@ -270,15 +291,24 @@ func (tx *Tx) View(name, sql string) error {
 	return doing(err, "make the view %s", name)
 }
 
-// DropView drops the view, if it is there.
+// DropView drops the view, if it is there. A client's table of that name is left alone.
 func (tx *Tx) DropView(name string) error {
+	if tx.s.IsClientTable(splitTarget(name)) {
+		return nil
+	}
+	defer tx.changing(name)()
+	tx.reshaped = true
 	_, err := tx.Exec("DROP VIEW IF EXISTS " + tx.s.table(name))
 	return doing(err, "drop the view %s", name)
 }
 
-// DropTable drops the table, if it is there, and its macro (TimeTravel).
+// DropTable drops the table, if it is there, and its macro (TimeTravel). A client's table is left alone.
 func (tx *Tx) DropTable(name string) error {
-	tx.swapped = true
+	if tx.s.IsClientTable(splitTarget(name)) {
+		return nil
+	}
+	defer tx.changing(name)()
+	tx.swapped, tx.reshaped = true, true
 	schema, table := splitTarget(name)
 	return doing(tx.run("DROP TABLE IF EXISTS "+tx.s.table(name), "DROP MACRO TABLE IF EXISTS "+tx.s.in(schema, table+AtSuffix)), "drop the table %s", name)
 }
@@ -307,6 +337,7 @@ func (tx *Tx) AlterType(target string, c Column) error {
 }
 
 func (tx *Tx) alter(target, what string) error {
+	defer tx.changing(target)()
 	_, err := tx.Exec("ALTER TABLE " + tx.s.table(target) + " " + what)
 	return doing(err, "change the columns of %s", target)
 }

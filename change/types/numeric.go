@@ -166,6 +166,11 @@ func (x u128) divMod10000() (u128, uint16) {
 	return u128{hi, lo}, uint16(r)
 }
 
+// AppendNumeric appends the binary numeric of x / 10^scale; x is not the smallest of all.
+func AppendNumeric(dst []byte, x change.HugeInt, scale int) []byte {
+	return appendNumeric(dst, x, scale)
+}
+
 // appendNumeric appends the binary numeric of an unscaled value with this many decimals, as numeric_send writes it: no
 // zero digits at either end.
 func appendNumeric(dst []byte, x change.HugeInt, scale int) []byte {

@@ -39,6 +39,16 @@ const (
 // Replica lists the steps of a replica.
 var Replica = []string{SlotMade, TableCopied, BatchStaged, BatchApplied, BatchCommitted, Acked, SideCopied, Joined}
 
+// The steps of a put.
+const (
+	PutStaged    = "put_staged"    // some of its rows are staged
+	PutApplied   = "put_applied"   // all are in the transaction, which is not committed
+	PutCommitted = "put_committed" // the transaction is committed
+)
+
+// Put lists the steps of a put.
+var Put = []string{PutStaged, PutApplied, PutCommitted}
+
 // Variable arms one step: PINTAIL_KILL_AT=staged, or staged:3 for the third time it is reached.
 const Variable = "PINTAIL_KILL_AT"
 
