@@ -23,6 +23,7 @@ type Config struct {
 
 	Catalog   string   // DuckDB's name of the file (its stem); names may be qualified with it
 	Resolver  Resolver // which dataset a table belongs to; nil: none
+	Clients   Clients  // which tables clients made; nil: none
 	Functions []string // Pintail's own SQL functions that any reader may call
 }
 
@@ -40,8 +41,9 @@ func (u User) GoString() string { return u.String() }
 func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
 // Role is a set of rights. Patterns are "*" (every dataset), "m" or "m.*" (dataset m), and "shop.orders" (one table or
-// view of dataset shop, named as in DuckDB, or without the dataset's prefix). Write is the right to start syncs and to
-// reset watermarks, which takes the whole dataset; it does not include Read.
+// view of dataset shop, named as in DuckDB, or without the dataset's prefix). Of what clients made, "events.*" is schema
+// events, "events.clicks" one table there, and "t" table t of schema main. Write is the right to start syncs and to
+// reset watermarks, which takes the whole dataset, and to make, replace and append to clients' tables; it does not include Read.
 type Role struct {
 	Name        string
 	Admin       bool
@@ -54,7 +56,9 @@ type Limits struct {
 	Time        time.Duration // of one statement, from the start of its execution
 	Rows        int64         // of one result
 	ResultBytes int64         // of one result
-	Concurrency int           // statements at once, per role
+	Concurrency int           // statements at once, per role; as many puts beside them
+	PutRows     int64         // of one put
+	PutBytes    int64         // of one put, as Arrow has them in memory
 }
 
 // JWT says which tokens of an identity provider are taken. It is off without a JWKSURL. A token gets the role of the
@@ -91,6 +95,7 @@ type state struct {
 	roles     map[string]*role
 	jwt       *jwtVerifier // nil: none configured
 	resolver  Resolver
+	clients   Clients
 	catalog   string
 	functions map[string]bool
 }
@@ -123,6 +128,7 @@ func (a *Access) Update(cfg Config) error {
 		byName:    map[string]*user{},
 		roles:     map[string]*role{"admin": {Role: Role{Name: "admin", Admin: true}, builtin: true}},
 		resolver:  cfg.Resolver,
+		clients:   cfg.Clients,
 		catalog:   cfg.Catalog,
 		functions: map[string]bool{},
 	}
@@ -135,7 +141,7 @@ func (a *Access) Update(cfg Config) error {
 			return fault.New(fault.Config, "give each role a name of its own", "role %q is named twice or not at all", r.Name)
 		}
 		seen[r.Name] = true
-		if r.Limits.Time < 0 || r.Limits.Rows < 0 || r.Limits.ResultBytes < 0 || r.Limits.Concurrency < 0 {
+		if r.Limits.Time < 0 || r.Limits.Rows < 0 || r.Limits.ResultBytes < 0 || r.Limits.Concurrency < 0 || r.Limits.PutRows < 0 || r.Limits.PutBytes < 0 {
 			return fault.New(fault.Config, "leave a limit out for none", "role %q: a limit is negative", r.Name)
 		}
 		c := &role{Role: r}

@@ -275,7 +275,9 @@ func (w *walker) expression(n *node, sc *scope) error {
 		if name == "" {
 			return errNotDescribed{"a function without a name"}
 		}
-		w.functions[name] = true
+		if n.class != "FUNCTION" || !openFunction(n.text["catalog"], n.text["schema"], n.text["function_name"]) {
+			w.functions[name] = true
+		}
 	default:
 		if !plainExpressions[n.class] {
 			return errNotDescribed{"the expression " + clip(n.class)}

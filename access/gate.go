@@ -208,6 +208,9 @@ func (st *state) checkFunctions(p Principal, parsed Parsed) error {
 
 // checkTable returns the dataset that o belongs to, and its schema; none for what only administrators see.
 func (st *state) checkTable(p Principal, o Object) (of, in string, err error) {
+	if openRelation(o) {
+		return "", "", nil
+	}
 	dataset, schema, ok := st.dataset(o)
 	switch {
 	case ok && st.reads(p, dataset, schema, o.Name):
@@ -232,19 +235,19 @@ func grantHint(o Object) string {
 
 // dataset resolves o to a dataset and the schema that holds it.
 func (st *state) dataset(o Object) (dataset, schema string, ok bool) {
-	if st.resolver == nil || o.Catalog != "" && !st.ownCatalog(o.Catalog) {
+	if o.Catalog != "" && !st.ownCatalog(o.Catalog) {
 		return "", "", false
 	}
 	schema = o.Schema
 	if schema == "" {
 		schema = "main"
 	}
-	if dataset, ok = st.resolver.Dataset(schema, o.Name); ok {
+	if dataset, ok = st.owner(schema, o.Name); ok {
 		return dataset, schema, true
 	}
 	// Two parts may be catalog and table as well.
 	if o.Catalog == "" && st.ownCatalog(o.Schema) {
-		dataset, ok = st.resolver.Dataset("main", o.Name)
+		dataset, ok = st.owner("main", o.Name)
 		return dataset, "main", ok
 	}
 	return "", "", false

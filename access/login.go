@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
@@ -27,6 +28,7 @@ type user struct {
 	token       [sha256.Size]byte
 	hasPassword bool
 	salt, hash  []byte
+	scram       scramKeys // of the password
 	// known is the keyed fingerprint of the password that last matched, so that a client that sends Basic with every
 	// request pays for argon2 once. The key lives in this process only.
 	known atomic.Pointer[[sha256.Size]byte]
@@ -44,9 +46,11 @@ func newUser(u User) (*user, error) {
 		c.token = sha256.Sum256([]byte(u.Token))
 	}
 	if c.hasPassword {
-		c.salt = make([]byte, 16)
-		rand.Read(c.salt)
+		// Of the name and not drawn, so that session tokens outlive a restart; the hash never leaves this process.
+		salt := sha256.Sum256([]byte("pintail user " + u.Name))
+		c.salt = salt[:16]
 		c.hash = slowHash(u.Password, c.salt)
+		c.scram = newScramKeys(u.Name, u.Password)
 	}
 	return c, nil
 }
@@ -69,7 +73,8 @@ func WithRemote(ctx context.Context, remote string) context.Context {
 	return context.WithValue(ctx, remoteKey{}, remote)
 }
 
-func remoteOf(ctx context.Context) string {
+// Remote is the address that WithRemote was told, without its port.
+func Remote(ctx context.Context) string {
 	s, _ := ctx.Value(remoteKey{}).(string)
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().String()
@@ -89,7 +94,7 @@ func (a *Access) Authenticate(ctx context.Context, bearer, basicUser, basicPassw
 		}
 		return Principal{}, fault.New(fault.Unauthenticated, "add users: and roles: to the configuration", "no users are configured, so only clients on this machine are let in")
 	}
-	remote := remoteOf(ctx)
+	remote := Remote(ctx)
 	switch {
 	case bearer != "":
 		p, who, err := a.bearer(ctx, st, bearer)
@@ -122,6 +127,9 @@ func (a *Access) bearer(ctx context.Context, st *state, token string) (p Princip
 	if found != nil {
 		p, err = st.principal(found.name, found.role)
 		return p, found.name, err
+	}
+	if strings.HasPrefix(token, sessionTokenPrefix) {
+		return st.session(token)
 	}
 	if st.jwt == nil || !looksLikeJWT(token) {
 		return Principal{}, "", fault.New(fault.Unauthenticated, "check the token", "the bearer token is not known")
