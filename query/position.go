@@ -108,21 +108,12 @@ func (c *Core) standings(datasets []string) map[string]standing {
 	return all
 }
 
-// place begins the transaction that the statement then runs in, and reads in it how far the replicas are that the statement
-// reads. A position commits together with the rows that lead to it, so it is exactly that of the rows which the statement sees.
+// place reads how far the replicas are that the statement reads, in the transaction that it then runs in. A position commits together with the rows that lead to it, so it is exactly that of the rows which the statement sees.
 // Between two commits a replica may have come further, without anything to be changed in the copy; what it had reached before the
 // transaction began holds for it too, and nothing after that can be in its rows unless the saved position says so.
 func (r *Result) place(known map[string]standing, targets map[string][]string, wanted map[string]change.LSN) error {
 	if len(known) == 0 {
 		return nil
-	}
-	if r.positions != nil { // a failed execution has spoilt the transaction
-		if err := r.each("ROLLBACK", func(*store.ResultChunk, int) error { return nil }); err != nil {
-			return err
-		}
-	}
-	if err := r.each("BEGIN TRANSACTION READ ONLY", func(*store.ResultChunk, int) error { return nil }); err != nil {
-		return err
 	}
 	r.positions = map[string]Position{}
 	behind := map[string]string{}

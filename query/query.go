@@ -5,14 +5,12 @@ package query
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,9 +27,11 @@ type Options struct {
 	Queue       int           // statements that wait at most; 64
 	Wait        time.Duration // that a statement waits at most; 30 s
 	Slow        time.Duration // above it a statement is logged as a warning; 10 s
+	TimeMax     time.Duration // of one statement, whatever its role: an old reader keeps dropped tables' space taken; 0 is none
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer // nil: no metrics
 	Replicas    Replicas              // nil: there are none
+	Audit       *slog.Logger          // has a line for the start and one for the end of each statement; nil: none
 }
 
 // Core runs statements. Its methods may be called from any goroutine.
@@ -66,12 +66,14 @@ func New(st *store.Store, acc *access.Access, o Options) *Core {
 	}
 	c := &Core{store: st, access: acc, admission: newAdmission(o.Concurrency, o.Queue), opts: o, log: o.Log, open: map[string]*Result{}}
 	c.metrics = newMetrics(o.Registerer, c.admission)
+	st.OnShortage(c.relieve)
 	return c
 }
 
 // Request is one statement.
 type Request struct {
 	SQL      string
+	Door     string         // it came through, for logs: http, pgwire, flight
 	Params   []any          // for $1, $2 or ?; values as JSON gives them: nil, bool, int64, float64, json.Number, string, []any
 	Named    map[string]any // for $name
 	Limit    int64          // rows at most; 0 is only the role's limit
@@ -89,6 +91,8 @@ type Result struct {
 	core      *Core
 	who       access.Principal
 	sql       string
+	door      string
+	remote    string
 	limits    access.Limits
 	rowsMax   int64 // 0: none
 	arrived   time.Time
@@ -96,13 +100,17 @@ type Result struct {
 	rows      atomic.Int64
 	bytes     atomic.Int64
 	datasets  []string
+	gated     access.Statement
+	version   string              // of what it reads, before it began; "" is none
 	positions map[string]Position // of the replicas among datasets
 
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	timers   []*time.Timer
 	admitted bool
+	paused   bool // its slot is given back meanwhile
 	session  *store.Session
+	within   bool       // it has begun a transaction
 	prepared *Statement // whose session it is; nil for one of the Result's own
 	execute  func() (*store.Rows, error)
 	attempts int
@@ -124,7 +132,7 @@ func (c *Core) Run(ctx context.Context, p access.Principal, req Request) (*Resul
 
 // run runs req's SQL, or st, which may be nil.
 func (c *Core) run(ctx context.Context, p access.Principal, set store.Settings, st *Statement, req Request) (*Result, error) {
-	r := &Result{id: uuid.Must(uuid.NewV7()).String(), core: c, who: p, sql: req.SQL, limits: c.access.Limits(p), arrived: time.Now()}
+	r := &Result{id: uuid.Must(uuid.NewV7()).String(), core: c, who: p, sql: req.SQL, limits: c.access.Limits(p), door: req.Door, remote: access.Remote(ctx), arrived: time.Now()}
 	r.rowsMax = req.Limit
 	if r.limits.Rows > 0 && (r.rowsMax == 0 || r.rowsMax > r.limits.Rows) {
 		r.rowsMax = r.limits.Rows
@@ -137,6 +145,7 @@ func (c *Core) run(ctx context.Context, p access.Principal, set store.Settings, 
 	c.mu.Lock()
 	c.open[r.id] = r
 	c.mu.Unlock()
+	r.audit("start")
 	if r.err = r.await(ctx, req.MinLSN, req.Deadline); r.err == nil {
 		r.err = r.reason(r.start(set, st, req))
 	}
@@ -159,19 +168,37 @@ func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	if r.limits.Time > 0 {
 		r.cancelAfter(r.limits.Time, fault.New(fault.Limit, "ask for less; the role's limits: time says how long", "the statement ran longer than role %q may: %s", r.who.Role, r.limits.Time))
 	}
+	if limit := c.opts.TimeMax; limit > 0 {
+		r.cancelAfter(limit, fault.New(fault.Limit, "take the rows sooner, or ask for less; duckdb.query_max_time says how long", "the statement and the taking of its rows lasted longer than any may: %s", limit))
+	}
 	c.log.LogAttrs(r.ctx, slog.LevelDebug, "query started", r.attrs()...)
 
-	gated, stmt, err := r.ready(set, st, req.SQL)
+	gated, err := r.ready(set, st, req.SQL)
 	if err != nil {
 		return err
 	}
-	r.datasets = gated.Datasets
+	r.datasets, r.gated = gated.Datasets, gated
+	if r.version, err = c.Version(r.ctx, gated); err != nil {
+		return err
+	}
 	var known map[string]standing
 	if req.Positions || len(req.MinLSN) > 0 {
 		known = c.standings(gated.Datasets)
 	}
 	r.execute = func() (*store.Rows, error) {
+		if r.prepared != nil && len(known) == 0 && r.attempts == 1 {
+			if rows, err := r.prepared.asPlanned(r.ctx, req); rows != nil || err != nil {
+				return rows, err
+			}
+		}
+		if err := r.transact(); err != nil {
+			return nil, err
+		}
 		if err := r.place(known, gated.Targets, req.MinLSN); err != nil {
+			return nil, err
+		}
+		stmt, err := r.plan(gated.SQL)
+		if err != nil {
 			return nil, err
 		}
 		return stmt.Query(r.ctx, req.Params, req.Named)
@@ -185,28 +212,43 @@ func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	return nil
 }
 
-// ready gives the statement on the session where it is to run: on the prepared one's own if it is free.
-func (r *Result) ready(set store.Settings, st *Statement, sql string) (gated access.Statement, stmt *store.Stmt, err error) {
+// ready finds the session where the statement is to run, the prepared one's own if it is free, and decides whether it may.
+func (r *Result) ready(set store.Settings, st *Statement, sql string) (gated access.Statement, err error) {
 	c := r.core
 	if st != nil {
 		if gated, err = c.access.Again(r.who, st.gated); err != nil {
-			return gated, nil, err
+			return gated, err
 		}
 		if !st.busy {
 			st.busy, r.prepared, r.session = true, st, st.session
-			return gated, st.stmt, nil
+			return gated, nil
 		}
 	}
-	if r.session, err = c.connect(r.ctx, set); err != nil {
-		return gated, nil, err
+	if r.session, err = c.connect(r.ctx, set); err != nil || st != nil {
+		return gated, err
 	}
-	if st == nil {
-		if gated, err = c.access.Gate(r.ctx, r.who, sql, r.session); err != nil {
-			return gated, nil, err
+	return c.access.Gate(r.ctx, r.who, sql, r.session)
+}
+
+// transact begins the transaction in which the statement is planned and runs. DuckDB plans with what it knows of the values in the
+// tables: what was planned before a commit can leave out the rows that came with it.
+func (r *Result) transact() error {
+	if r.within { // a failed execution has spoilt it
+		if err := r.session.Rollback(); err != nil {
+			return err
 		}
 	}
-	stmt, err = r.session.Prepare(r.ctx, gated.SQL)
-	return gated, stmt, err
+	r.within = true
+	return r.session.Begin(r.ctx)
+}
+
+// plan prepares the statement, for the prepared one too.
+func (r *Result) plan(sql string) (*store.Stmt, error) {
+	if r.prepared == nil {
+		return r.session.Prepare(r.ctx, sql)
+	}
+	err := r.prepared.plan(r.ctx)
+	return r.prepared.stmt, err
 }
 
 func (c *Core) connect(ctx context.Context, set store.Settings) (*store.Session, error) {
@@ -299,6 +341,9 @@ func (r *Result) Elapsed() time.Duration { return time.Since(r.arrived) }
 
 // Next gives the next rows: the first n of chunk, which is valid until the next call. A nil chunk is the end.
 func (r *Result) Next() (chunk *store.ResultChunk, n int, err error) {
+	if r.err == nil {
+		r.err = r.resume()
+	}
 	for !r.ended && r.err == nil {
 		chunk, err := r.stream.Next()
 		switch {
@@ -351,56 +396,19 @@ func (r *Result) Close() {
 	}
 	switch {
 	case r.prepared != nil:
-		r.prepared.free(r.positions != nil)
+		r.prepared.free(r.within)
 	case r.session != nil:
 		r.session.Close()
 	}
 	r.cancel(nil) // only now: it would interrupt what has ended anyway
 	c := r.core
-	if r.admitted {
+	if r.admitted && !r.paused {
 		c.admission.release(r.who.Role)
 	}
 	c.mu.Lock()
 	delete(c.open, r.id)
 	c.mu.Unlock()
 	r.report()
-}
-
-// report writes the end into log and metrics.
-func (r *Result) report() {
-	elapsed := r.Elapsed()
-	r.core.metrics.ended(r.err, r.admitted, elapsed, r.rows.Load(), r.bytes.Load())
-	level, msg := slog.LevelDebug, "query ended"
-	if elapsed > r.core.opts.Slow {
-		level, msg = slog.LevelWarn, "slow query"
-	}
-	if fault.CodeOf(r.err) == fault.Internal {
-		level, msg = slog.LevelError, "query failed"
-	}
-	attrs := append(r.attrs(), slog.Duration("elapsed", elapsed), slog.Int64("rows", r.rows.Load()), slog.Int64("bytes", r.bytes.Load()))
-	if r.err != nil {
-		attrs = append(attrs, slog.String("code", string(fault.CodeOf(r.err))), slog.String("error", r.err.Error()))
-	}
-	r.core.log.LogAttrs(r.ctx, level, msg, attrs...)
-}
-
-// attrs never hold parameters: they are the reader's data.
-func (r *Result) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("query", r.id), slog.String("user", r.who.User), slog.String("role", r.who.Role), slog.String("sql", shorten(r.sql))}
-}
-
-const sqlBytesShown = 2000
-
-// shorten cuts a statement for logs and lists.
-func shorten(sql string) string {
-	if len(sql) <= sqlBytesShown {
-		return sql
-	}
-	n := sqlBytesShown
-	for n > 0 && !utf8.RuneStart(sql[n]) {
-		n--
-	}
-	return fmt.Sprintf("%s… (%d bytes)", sql[:n], len(sql))
 }
 
 // Running is a statement that waits or runs.
@@ -422,6 +430,25 @@ func (c *Core) List() []Running {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
+}
+
+// relieve cancels the reader that has run longest, as memory is short for a sync: DuckDB does not tell how much each one takes. It
+// says whether there was one.
+func (c *Core) relieve() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var oldest *Result
+	for _, r := range c.open {
+		if at := r.started.Load(); at != 0 && r.ctx.Err() == nil && (oldest == nil || at < oldest.started.Load()) {
+			oldest = r
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.cancel(fault.New(fault.Unavailable, "try again later, or ask for less; duckdb.memory_limit and temp_limit say how much there is", "the statement was cancelled: a sync needs the memory"))
+	c.log.LogAttrs(oldest.ctx, slog.LevelWarn, "a reader was cancelled: memory is short for a sync", oldest.attrs()...)
+	return true
 }
 
 // Kill interrupts the statement; by is named to its reader. fault.NotFound when it has ended already.

@@ -3,6 +3,8 @@ package query
 import (
 	"context"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/store"
@@ -49,6 +51,10 @@ type Statement struct {
 	session *store.Session
 	stmt    *store.Stmt
 	columns []store.ResultColumn
+	schema  *arrow.Schema
+	mark    uint64 // the store's when it was planned
+	settled bool
+	closed  bool
 	busy    bool // its connection runs it
 }
 
@@ -70,13 +76,48 @@ func (st *Statement) prepare(ctx context.Context, sql string) (err error) {
 	if st.gated, err = c.access.Gate(ctx, st.s.who, sql, st.session); err != nil {
 		return err
 	}
-	if st.stmt, err = st.session.Prepare(ctx, st.gated.SQL); err != nil {
+	if err := st.plan(ctx); err != nil {
 		return err
 	}
+	st.schema = st.stmt.ArrowSchema()
 	if st.columns = st.stmt.Columns; len(st.columns) == 1 && st.columns[0] == store.UnknownColumn {
 		st.columns = nil
 	}
 	return nil
+}
+
+// plan prepares the statement on its connection, again where it was before.
+func (st *Statement) plan(ctx context.Context) error {
+	mark, settled := st.s.core.store.Mark()
+	stmt, err := st.session.Prepare(ctx, st.gated.SQL)
+	if err != nil {
+		return err
+	}
+	if st.stmt != nil {
+		st.stmt.Close()
+	}
+	st.stmt, st.mark, st.settled = stmt, mark, settled
+	return nil
+}
+
+// asPlanned runs the statement with the plan that it has. There are no rows where something was committed since it was made: the plan may
+// leave out what came with that.
+func (st *Statement) asPlanned(ctx context.Context, req Request) (*store.Rows, error) {
+	current := func() bool {
+		mark, _ := st.s.core.store.Mark()
+		return st.settled && mark == st.mark
+	}
+	if !current() {
+		return nil, nil
+	}
+	rows, err := st.stmt.Query(ctx, req.Params, req.Named)
+	if current() {
+		return rows, err
+	}
+	if rows != nil {
+		rows.Close()
+	}
+	return nil, nil
 }
 
 // Params are the statement's parameters, in the order of their first use.
@@ -88,7 +129,7 @@ func (st *Statement) Columns() []store.ResultColumn { return st.columns }
 // Run runs the statement like Core.Run; req.SQL only names it in lists and logs. fault.ResultChanged when its columns are not those
 // of Columns any more. Results of one statement may be open side by side.
 func (st *Statement) Run(ctx context.Context, req Request) (*Result, error) {
-	if st.stmt == nil {
+	if st.closed {
 		return nil, fault.New(fault.Internal, "", "the statement is closed")
 	}
 	if req.SQL == "" {
@@ -104,14 +145,14 @@ func (st *Statement) free(inTransaction bool) {
 		_ = st.session.Rollback()
 	}
 	st.busy = false
-	if st.stmt == nil {
+	if st.closed {
 		st.Close()
 	}
 }
 
 // Close frees the connection, as soon as its result is closed too. It may be called twice.
 func (st *Statement) Close() {
-	st.stmt = nil
+	st.closed = true
 	if st.busy || st.session == nil {
 		return
 	}

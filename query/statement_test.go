@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -112,6 +113,26 @@ func TestPreparedColumnsChange(t *testing.T) {
 	change("CREATE OR REPLACE TABLE t AS SELECT 1 AS i, 2 AS word")
 	_, err = answer(t, named)
 	require.Equal(t, fault.ResultChanged, fault.CodeOf(err))
+}
+
+// DuckDB plans with the least and largest values that a table has: such a plan knows nothing of what comes later.
+func TestPreparedSeesNewRows(t *testing.T) {
+	c, s := newCore(t, Options{}, access.Limits{})
+	st := prepare(t, c.Session(reader, store.Settings{}), "SELECT count(*), max(i) FROM t WHERE i >= $1")
+	for n := int64(10000); n < 10100; n += 20 {
+		rows, err := answer(t, st, n)
+		require.NoError(t, err)
+		require.Equal(t, [][]string{{"0", "null"}}, rows)
+		require.NoError(t, s.Commit(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec(fmt.Sprintf("INSERT INTO t SELECT range, 'new' FROM range(%d, %d)", n, n+20))
+			return err
+		}))
+		for range 2 { // planned anew, and as it was planned then
+			rows, err = answer(t, st, n)
+			require.NoError(t, err)
+			require.Equal(t, [][]string{{"20", fmt.Sprint(n + 19)}}, rows)
+		}
+	}
 }
 
 func TestSessionSettings(t *testing.T) {
