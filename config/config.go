@@ -20,13 +20,14 @@ import (
 
 // Config is the whole file after defaults, ready to be used. Nothing in it is changed after Parse.
 type Config struct {
-	Path     string              // the file's name as given to Load or Parse
-	Sources  map[string]*Source  // by name; a runbook block NAME_db brings a source of the same name
-	DuckDB   DuckDB              //
-	Datasets map[string]*Dataset // by name; disabled runbook blocks are absent
-	Server   Server              //
-	Users    map[string]*User    //
-	Roles    map[string]*Role    // the built-in role admin is always there
+	Path      string              // the file's name as given to Load or Parse
+	Sources   map[string]*Source  // by name; a runbook block NAME_db brings a source of the same name
+	DuckDB    DuckDB              //
+	Datasets  map[string]*Dataset // by name; disabled runbook blocks are absent
+	Server    Server              //
+	Endpoints Endpoints
+	Users     map[string]*User //
+	Roles     map[string]*Role // the built-in role admin is always there
 }
 
 // DatasetNames lists the datasets, sorted.
@@ -47,17 +48,18 @@ type Source struct {
 
 // DuckDB is the local file and how it is used.
 type DuckDB struct {
-	Enabled           bool   `yaml:"enabled" help:"With false nothing is synced and nothing is served from the file." default:"true"`
-	Path              string `yaml:"path" help:"The DuckDB file, relative to the working directory; file and folder are made for their user alone (0600, 0700). The part of the name before the first dot is reserved and cannot be a dataset's name." default:"data/pintail.duckdb"`
-	MemoryLimit       Size   `yaml:"memory_limit" help:"Memory DuckDB may use before it spills to disk." computed:"half of the machine's memory (of the cgroup's limit, if lower)" example:"4GB"`
-	TempLimit         Size   `yaml:"temp_limit" help:"Disk space DuckDB may spill to. 0 is DuckDB's own limit, 90 % of the free space." default:"0" example:"20GB"`
-	Threads           int    `yaml:"threads" help:"Threads DuckDB may use." computed:"number of CPUs" example:"4" min:"1" max:"1024"`
-	SyncMode          string `yaml:"sync_mode" help:"startup syncs every dataset when the server starts (incremental where a watermark exists, else full); manual waits for the API." default:"startup" enum:"startup|manual"`
-	AutoSyncOnStartup *bool  `yaml:"auto_sync_on_startup" help:"Older form of sync_mode, used only where sync_mode is absent: false means manual." example:"false"`
-	SyncWorkers       int    `yaml:"sync_workers" help:"Parallel readers of one sync." computed:"number of CPUs, at least 2" example:"4" min:"1" max:"256"`
-	QueryConcurrency  int    `yaml:"query_concurrency" help:"Readers' statements that run at the same time; others wait." default:"8" min:"1" max:"1000"`
-	MaxSyncRows       int64  `yaml:"max_sync_rows" help:"Rows read per table and run at most; 0 is no cap. A dataset's own max_sync_rows comes first." computed:"0; 2000000 for a NAME_db block" example:"2000000" min:"0"`
-	SyncChunkSize     int    `yaml:"sync_chunk_size" help:"Rows per FETCH where a cursor is used instead of COPY." default:"10000" min:"1" max:"10000000"`
+	Enabled           bool          `yaml:"enabled" help:"With false nothing is synced and nothing is served from the file." default:"true"`
+	Path              string        `yaml:"path" help:"The DuckDB file, relative to the working directory; file and folder are made for their user alone (0600, 0700). The part of the name before the first dot is reserved and cannot be a dataset's name." default:"data/pintail.duckdb"`
+	MemoryLimit       Size          `yaml:"memory_limit" help:"Memory DuckDB may use before it spills to disk." computed:"half of the machine's memory (of the cgroup's limit, if lower)" example:"4GB"`
+	TempLimit         Size          `yaml:"temp_limit" help:"Disk space DuckDB may spill to. 0 is DuckDB's own limit, 90 % of the free space." default:"0" example:"20GB"`
+	Threads           int           `yaml:"threads" help:"Threads DuckDB may use." computed:"number of CPUs" example:"4" min:"1" max:"1024"`
+	SyncMode          string        `yaml:"sync_mode" help:"startup syncs every dataset when the server starts (incremental where a watermark exists, else full); manual waits for the API." default:"startup" enum:"startup|manual"`
+	AutoSyncOnStartup *bool         `yaml:"auto_sync_on_startup" help:"Older form of sync_mode, used only where sync_mode is absent: false means manual." example:"false"`
+	SyncWorkers       int           `yaml:"sync_workers" help:"Parallel readers of one sync." computed:"number of CPUs, at least 2" example:"4" min:"1" max:"256"`
+	QueryConcurrency  int           `yaml:"query_concurrency" help:"Readers' statements that run at the same time; others wait." default:"8" min:"1" max:"1000"`
+	QueryMaxTime      time.Duration `yaml:"query_max_time" help:"Longest that a reader's statement may take, with the taking of its rows; 0 is no limit. A forgotten one keeps the space of dropped tables." default:"1h" example:"10m"`
+	MaxSyncRows       int64         `yaml:"max_sync_rows" help:"Rows read per table and run at most; 0 is no cap. A dataset's own max_sync_rows comes first." computed:"0; 2000000 for a NAME_db block" example:"2000000" min:"0"`
+	SyncChunkSize     int           `yaml:"sync_chunk_size" help:"Rows per FETCH where a cursor is used instead of COPY." default:"10000" min:"1" max:"10000000"`
 }
 
 // Form is the way a dataset says what it holds.
@@ -178,13 +180,21 @@ type TableOptions struct {
 
 // Server is the doors and who they are open to.
 type Server struct {
-	HTTP        Listen `yaml:"http" help:"The HTTP API."`
-	Flight      Listen `yaml:"flight" help:"Arrow Flight and Flight SQL; closed when absent. Read and checked, not served by this version."`
-	PGWire      Listen `yaml:"pgwire" help:"PostgreSQL's wire protocol; closed when absent. Read and checked, not served by this version."`
-	TLS         TLS    `yaml:"tls" help:"Certificates for every door."`
-	JWT         JWT    `yaml:"jwt" help:"Bearer tokens signed by an identity provider."`
-	Insecure    bool   `yaml:"insecure" help:"Allows listening beyond loopback without users and TLS." default:"false"`
-	MetricsOpen *bool  `yaml:"metrics_open" help:"Whether /metrics needs no credentials." computed:"open when http listens on loopback" example:"true"`
+	HTTP        Listen   `yaml:"http" help:"The HTTP API."`
+	Flight      Listen   `yaml:"flight" help:"Arrow Flight and Flight SQL; closed when absent."`
+	PGWire      Listen   `yaml:"pgwire" help:"PostgreSQL's wire protocol; closed when absent."`
+	TLS         TLS      `yaml:"tls" help:"Certificates for every door."`
+	JWT         JWT      `yaml:"jwt" help:"Bearer tokens signed by an identity provider."`
+	Insecure    bool     `yaml:"insecure" help:"Allows listening beyond loopback without users and TLS." default:"false"`
+	QueryLog    QueryLog `yaml:"query_log" help:"A line of JSON for the start and one for the end of each statement of a reader."`
+	MetricsOpen *bool    `yaml:"metrics_open" help:"Whether /metrics needs no credentials." computed:"open when http listens on loopback" example:"true"`
+}
+
+// QueryLog is a file that is rotated by its size.
+type QueryLog struct {
+	Path    string `yaml:"path" help:"The file, readable for its user alone; empty is none. It holds statements, but never parameters." example:"log/queries.jsonl"`
+	MaxSize Size   `yaml:"max_size" help:"It is renamed when it is this large, and a new one begun." default:"100MiB"`
+	Keep    int    `yaml:"keep" help:"Renamed files that are kept." default:"5" min:"1" max:"1000"`
 }
 
 // Listen is one door. An empty Listen is closed.
@@ -235,7 +245,9 @@ type Limits struct {
 	Time        time.Duration `yaml:"time" help:"Longest run of a statement." default:"0" example:"30s"`
 	Rows        int64         `yaml:"rows" help:"Most rows of an answer." default:"0" example:"1000000" min:"0"`
 	ResultBytes Size          `yaml:"result_bytes" help:"Largest answer." default:"0" example:"1GB"`
-	Concurrency int           `yaml:"concurrency" help:"Statements of the role at the same time." default:"0" example:"4" min:"0"`
+	Concurrency int           `yaml:"concurrency" help:"Statements of the role at the same time, and as many puts." default:"0" example:"4" min:"0"`
+	PutRows     int64         `yaml:"put_rows" help:"Most rows that a client writes at once." default:"0" example:"10000000" min:"0"`
+	PutBytes    Size          `yaml:"put_bytes" help:"Most bytes that a client writes at once." default:"0" example:"1GB"`
 }
 
 // AdminRole is the name of the built-in role.

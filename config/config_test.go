@@ -140,7 +140,7 @@ func TestExample(t *testing.T) {
 
 	equal(t, "server", []any{c.Server.HTTP.Listen, c.Server.Flight.Listen, c.Server.PGWire.Listen, c.Server.JWT.RoleClaim, c.Server.JWT.Enabled()}, []any{"127.0.0.1:8500", "127.0.0.1:8815", "127.0.0.1:5439", "role", false})
 	equal(t, "user", []any{c.Users["grafana"].Password.Reveal(), c.Users["loader"].Token.Reveal(), c.Users["loader"].Role}, []any{"grafana-secret", "loader-secret", "loader"})
-	equal(t, "limits", c.Roles["reader"].Limits, Limits{30 * time.Second, 1000000, 1e9, 4})
+	equal(t, "limits", c.Roles["reader"].Limits, Limits{Time: 30 * time.Second, Rows: 1000000, ResultBytes: 1e9, Concurrency: 4})
 	equal(t, "admin", c.Roles["admin"].Admin, true)
 }
 

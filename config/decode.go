@@ -52,6 +52,9 @@ func (d *decoder) value(n *node, v reflect.Value, path string, tag reflect.Struc
 	case *columnsSpec:
 		d.columns(n, x, path)
 		return
+	case *Value:
+		d.free(n, x, path)
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -70,6 +73,10 @@ func (d *decoder) value(n *node, v reflect.Value, path string, tag reflect.Struc
 	case reflect.Map:
 		d.mapping(n, v, path)
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Struct {
+			d.structs(n, v, path)
+			return
+		}
 		v.Set(reflect.ValueOf(d.list(n, path)))
 	default:
 		d.scalar(n, v, path, tag)
@@ -284,6 +291,8 @@ func wants(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case time.Duration:
 		return "a duration such as 30s, 2m or a number of seconds"
+	case Rate:
+		return "a rate such as 100/s, 30/m or off"
 	case Size:
 		return "a size such as 512MiB, 4GB or a number of bytes"
 	case Schedule:
@@ -305,6 +314,8 @@ func setScalar(v reflect.Value, text string) error {
 		return assign(x, text, parseDuration)
 	case *Size:
 		return assign(x, text, ParseSize)
+	case *Rate:
+		return assign(x, text, ParseRate)
 	case *Schedule:
 		return assign(x, text, ParseSchedule)
 	}

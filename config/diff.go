@@ -314,5 +314,6 @@ func diffRestart(old, new *Config) []Change {
 	}
 	walk("duckdb", reflect.ValueOf(old.DuckDB), reflect.ValueOf(new.DuckDB))
 	walk("server", reflect.ValueOf(old.Server), reflect.ValueOf(new.Server))
+	walk("endpoints", reflect.ValueOf(old.Endpoints), reflect.ValueOf(new.Endpoints))
 	return changes
 }

@@ -47,8 +47,24 @@ const (
 	depthMax = 64
 )
 
-// parseYAML reads the text as one YAML document; nil means it failed and the report says why.
-func parseYAML(r *report, data []byte) (root *node) {
+// parseYAML reads the text of a configuration; nil means it failed and the report says why.
+func parseYAML(r *report, data []byte) *node {
+	root := parseDocument(r, data)
+	switch {
+	case root == nil && len(r.problems) > 0:
+		return nil
+	case root == nil || root.kind == nullNode:
+		r.failAt(pos{1, 1}, "", "the file holds no configuration")
+		return nil
+	case root.kind != mapNode:
+		r.failAt(root.pos, "", "the file must be a mapping with sources, datasets, …, not %s", root.describe())
+		return nil
+	}
+	return root
+}
+
+// parseDocument reads the text as one YAML document; nil means that there is none, or that it failed and the report says why.
+func parseDocument(r *report, data []byte) (root *node) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) // as YAML says; the parser folds such lines differently
 	if bad := badByte(data); bad >= 0 {
@@ -81,14 +97,7 @@ func parseYAML(r *report, data []byte) (root *node) {
 		}
 		root = b.build(doc.Body, "", 0)
 	}
-	switch {
-	case b.failed:
-		return nil
-	case root == nil || root.kind == nullNode:
-		r.failAt(pos{1, 1}, "", "the file holds no configuration")
-		return nil
-	case root.kind != mapNode:
-		r.failAt(root.pos, "", "the file must be a mapping with sources, datasets, …, not %s", root.describe())
+	if b.failed {
 		return nil
 	}
 	return root

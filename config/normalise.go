@@ -14,7 +14,7 @@ const (
 // normalise turns what is written into what is meant: computed defaults, one shape for every form of dataset.
 func normalise(d *decoder, spec *fileSpec, env Env) *Config {
 	c := &Config{Sources: map[string]*Source{}, Datasets: map[string]*Dataset{}, Users: map[string]*User{}, Roles: map[string]*Role{},
-		DuckDB: spec.DuckDB, Server: spec.Server}
+		DuckDB: spec.DuckDB, Server: spec.Server, Endpoints: spec.Endpoints}
 	normaliseDuckDB(d, &c.DuckDB)
 	for name, s := range spec.Sources {
 		s.Name, s.Line = name, d.line(join("sources", name))

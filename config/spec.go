@@ -4,12 +4,13 @@ import "time"
 
 // fileSpec is the file as written.
 type fileSpec struct {
-	Sources  map[string]*Source      `yaml:"sources" help:"PostgreSQL servers to read from, by name."`
-	DuckDB   DuckDB                  `yaml:"duckdb" help:"The local file. Every change here needs a restart."`
-	Datasets map[string]*datasetSpec `yaml:"datasets" help:"What is copied, by name. A dataset has exactly one form: dataset_query and results_query, queries, table, or mode: cdc."`
-	Server   Server                  `yaml:"server" help:"Doors, certificates and tokens. Every change here needs a restart."`
-	Users    map[string]*User        `yaml:"users" help:"Who may come in, by name. Without users, clients on loopback are admin."`
-	Roles    map[string]*Role        `yaml:"roles" help:"What users may do, by name. The role admin is built in."`
+	Sources   map[string]*Source      `yaml:"sources" help:"PostgreSQL servers to read from, by name."`
+	DuckDB    DuckDB                  `yaml:"duckdb" help:"The local file. Every change here needs a restart."`
+	Datasets  map[string]*datasetSpec `yaml:"datasets" help:"What is copied, by name. A dataset has exactly one form: dataset_query and results_query, queries, table, or mode: cdc."`
+	Server    Server                  `yaml:"server" help:"Doors, certificates and tokens. Every change here needs a restart."`
+	Endpoints Endpoints               `yaml:"endpoints" help:"SQL files that answer GET requests. Every change here needs a restart; the files themselves do not."`
+	Users     map[string]*User        `yaml:"users" help:"Who may come in, by name. Without users, clients on loopback are admin."`
+	Roles     map[string]*Role        `yaml:"roles" help:"What users may do, by name. The role admin is built in."`
 
 	blocks     map[string]*blockSpec // NAME_db → block
 	blockNames []string              // in the file's order

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 var (
@@ -31,6 +32,7 @@ func validate(d *decoder, c *Config) {
 	v.objects()
 	v.access()
 	v.server()
+	v.endpoints()
 }
 
 type validator struct {
@@ -331,17 +333,18 @@ func (v *validator) access() {
 		if !plainName.MatchString(name) {
 			v.fail(at, "a role's name holds letters, digits, _ . @ and -")
 		}
-		v.grants(join(at, "read"), role.Read)
-		v.grants(join(at, "write"), role.Write)
+		v.grants(join(at, "read"), role.Read, role.Write)
+		v.grants(join(at, "write"), role.Write, role.Write) // clients make tables
 	}
 }
 
-func (v *validator) grants(at string, patterns []string) {
+// grants checks patterns; those in made are names that clients may give to tables of theirs.
+func (v *validator) grants(at string, patterns, made []string) {
 	for i, pattern := range patterns {
 		itemAt := fmt.Sprintf("%s[%d]", at, i)
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.ContainsAny(pattern, " \t!/") {
 			v.fail(itemAt, "%q is not a grant: write *, dataset.* or dataset.table", pattern)
-		} else if !v.granted(pattern) {
+		} else if !v.granted(pattern) && !slices.Contains(made, pattern) {
 			v.warn(itemAt, "%s names nothing that exists here%s", pattern, didYouMean(strings.TrimSuffix(pattern, ".*"), v.c.DatasetNames()))
 		}
 	}
@@ -370,6 +373,16 @@ func (v *validator) granted(pattern string) bool {
 	return false
 }
 
+func (v *validator) endpoints() {
+	e := v.c.Endpoints
+	if e.Path == "" && len(v.order["endpoints"]) > 0 {
+		v.fail("endpoints.path", "is missing: name the folder of the .sql files")
+	}
+	if e.Reload < 100*time.Millisecond {
+		v.fail("endpoints.reload", "%s is too often: 100ms at least", e.Reload)
+	}
+}
+
 func (v *validator) server() {
 	s := &v.c.Server
 	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
@@ -392,11 +405,6 @@ func (v *validator) server() {
 	v.listen("server.http", s.HTTP)
 	v.listen("server.flight", s.Flight)
 	v.listen("server.pgwire", s.PGWire)
-	for _, door := range []string{"flight", "pgwire"} {
-		if v.has("server." + door + ".listen") {
-			v.warn("server."+door, "this door is not opened by this version")
-		}
-	}
 }
 
 func (v *validator) listen(at string, l Listen) {
