@@ -69,7 +69,7 @@ func (s *Server) chain(mux *http.ServeMux) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if s.tls != nil {
+		if s.opts.TLS != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		if e := s.check(w, r, in, mux); e != nil {
@@ -119,7 +119,7 @@ func (s *Server) checkHost(r *http.Request) *Error {
 		if ip.IsLoopback() || s.hosts[host] || s.hosts["*"] || local != nil && addrOf(local.String()) == ip.Unmap() {
 			return nil
 		}
-	} else if host == "localhost" || strings.HasSuffix(host, ".localhost") || s.hosts[host] || s.hosts["*"] || s.tls != nil && host != "" && s.tls.covers(host) {
+	} else if host == "localhost" || strings.HasSuffix(host, ".localhost") || s.hosts[host] || s.hosts["*"] || s.opts.TLS != nil && host != "" && s.opts.TLS.Covers(host) {
 		return nil
 	}
 	return httpError(http.StatusMisdirectedRequest, fmt.Sprintf("this server is not called %q", r.Host), "call it by its address, or add the name to server.http.hosts")
@@ -160,6 +160,9 @@ func local(r *http.Request) bool {
 }
 
 func (s *Server) authenticate(r *http.Request, in *info) *Error {
+	if endpointPages[r.URL.Path] != "" {
+		return nil
+	}
 	if r.URL.Path == "/metrics" {
 		if o := s.opts.MetricsOpen; o != nil && *o || o == nil && local(r) {
 			return nil

@@ -54,6 +54,9 @@ var allRoutes = []struct {
 	{"POST", "/api/store/runs/run-6/cancel", "", 403, 202, 202},
 	{"POST", "/v0/sql", `{"sql":"SELECT count(*) FROM m_data"}`, 200, 403, 200},
 	{"POST", "/v0/sql", `{"sql":"SELECT count(*) FROM e_a"}`, 403, 403, 200},
+	{"GET", "/v0/endpoints/openapi.json", "", 200, 200, 200},
+	{"GET", "/v0/endpoints/none", "", 403, 403, 404},
+	{"DELETE", "/v0/cursors/none", "", 404, 404, 404},
 	{"GET", "/v0/queries", "", 200, 200, 200},
 	{"DELETE", "/v0/queries/none", "", 404, 404, 404},
 }
@@ -63,7 +66,7 @@ func TestEveryRouteNeedsTheRightRole(t *testing.T) {
 	covered := map[string]bool{}
 	for _, r := range allRoutes {
 		_, pattern := k.srv.mux.Handler(mustRequest(t, r.method, k.url+r.path))
-		covered[pattern] = true
+		covered[strings.Replace(pattern, "...}", "}", 1)] = true
 		t.Run(r.method+" "+r.path, func(t *testing.T) {
 			k.t = t
 			a := k.call(r.method, r.path, "", r.body)

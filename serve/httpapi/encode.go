@@ -32,6 +32,7 @@ type summary struct {
 	truncated bool
 	elapsed   time.Duration
 	position  map[string]Position
+	cursor    string // for the next page; "" is none
 }
 
 func newEncoder(format string, columns []store.ResultColumn) encoder {
@@ -52,6 +53,7 @@ type jsonEncoder struct {
 func (*jsonEncoder) contentType() string { return "application/json" }
 
 func (e *jsonEncoder) begin(dst []byte) []byte {
+	e.more = false
 	columns := make([]SQLColumn, len(e.columns))
 	for i, c := range e.columns {
 		columns[i] = SQLColumn{Name: c.Name, Type: c.Type}
@@ -85,26 +87,22 @@ func (e *jsonEncoder) tail(dst []byte, s summary) []byte {
 	dst = append(dst, `],"row_count":`...)
 	dst = strconv.AppendInt(dst, s.rows, 10)
 	dst = strconv.AppendBool(append(dst, `,"truncated":`...), s.truncated)
+	if s.cursor != "" {
+		dst = appendJSON(append(dst, `,"cursor":`...), s.cursor)
+	}
 	dst = appendJSON(append(dst, `,"position":`...), s.position)
 	return strconv.AppendFloat(append(dst, `,"elapsed_ms":`...), float64(s.elapsed.Microseconds())/1000, 'f', 3, 64)
 }
 
 type ndjsonEncoder struct{ keys [][]byte } // `{"a":`, `,"b":`
 
-// newNDJSON gives each column a key of its own: a name that came before gets _1, _2, … as DuckDB does in a table.
 func newNDJSON(columns []store.ResultColumn) *ndjsonEncoder {
 	e := &ndjsonEncoder{}
-	taken := map[string]bool{}
-	for _, c := range columns {
-		taken[c.Name] = true
-	}
-	seen := map[string]bool{}
+	names := make([]string, len(columns))
 	for i, c := range columns {
-		name := c.Name
-		for n := 1; seen[name] || n > 1 && taken[name]; n++ {
-			name = c.Name + "_" + strconv.Itoa(n)
-		}
-		seen[name] = true
+		names[i] = c.Name
+	}
+	for i, name := range uniqueNames(names) {
 		first := byte(',')
 		if i == 0 {
 			first = '{'
@@ -112,6 +110,24 @@ func newNDJSON(columns []store.ResultColumn) *ndjsonEncoder {
 		e.keys = append(e.keys, append(append([]byte{first}, jsonName(name)...), ':'))
 	}
 	return e
+}
+
+// uniqueNames gives each column a name of its own: one that came before gets _1, _2, … as DuckDB does in a table.
+func uniqueNames(columns []string) []string {
+	taken, seen := map[string]bool{}, map[string]bool{}
+	for _, c := range columns {
+		taken[c] = true
+	}
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		name := c
+		for n := 1; seen[name] || n > 1 && taken[name]; n++ {
+			name = c + "_" + strconv.Itoa(n)
+		}
+		seen[name] = true
+		out[i] = name
+	}
+	return out
 }
 
 func (*ndjsonEncoder) contentType() string { return "application/x-ndjson" }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,6 +19,8 @@ import (
 type Error struct {
 	Detail ErrorDetail `json:"error"`
 	status int
+
+	retryAfter int // seconds; 0 is 1, where there is anything to try again
 }
 
 // ErrorDetail says what kind of failure it was, why, and what to do next.
@@ -39,13 +42,17 @@ func (e *Error) GetHeaders() http.Header {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="pintail"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(max(1, e.retryAfter)))
 	}
 	return h
 }
 
 // errorOf is the body for err, whose text it carries as it is.
 func errorOf(err error) *Error {
+	var named *Error
+	if errors.As(err, &named) {
+		return named
+	}
 	if errors.Is(err, query.ErrBehind) {
 		// Not too many requests: the copy was waited for in vain.
 		return &Error{Detail: ErrorDetail{Code: string(fault.CodeOf(err)), Message: err.Error(), Hint: fault.HintOf(err)}, status: http.StatusGatewayTimeout}
@@ -60,7 +67,7 @@ func errorOf(err error) *Error {
 // administrators, since it was not written for readers.
 func (s *Server) fail(ctx context.Context, err error) *Error {
 	e := errorOf(err)
-	if fault.CodeOf(err) != fault.Internal {
+	if e.Detail.Code != string(fault.Internal) {
 		return e
 	}
 	info := infoOf(ctx)

@@ -162,7 +162,7 @@ func (k *kit) call(method, path, token, body string, header ...string) *answer {
 	require.NoError(k.t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	return &answer{t: k.t, status: res.StatusCode, header: res.Header, body: b, err: err}
+	return &answer{t: k.t, status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: b, err: err}
 }
 
 func (k *kit) get(path string) *answer { k.t.Helper(); return k.call("GET", path, "", "") }
@@ -180,11 +180,12 @@ func (k *kit) sqlAs(token string, body map[string]any, header ...string) *answer
 }
 
 type answer struct {
-	t      *testing.T
-	status int
-	header http.Header
-	body   []byte
-	err    error // of reading the body
+	t       *testing.T
+	status  int
+	header  http.Header
+	trailer http.Header
+	body    []byte
+	err     error // of reading the body
 }
 
 // ok decodes a good answer.
@@ -243,6 +244,13 @@ func (l *logWatch) Handle(_ context.Context, r slog.Record) error {
 		l.changed = nil
 	}
 	return nil
+}
+
+// has says whether a record with part is there.
+func (l *logWatch) has(part string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.records, func(r string) bool { return strings.Contains(r, part) })
 }
 
 // wait returns the first record with all of parts, which may come yet.

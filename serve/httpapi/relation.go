@@ -59,7 +59,7 @@ func (s *Server) relation(ctx context.Context, name string) (*relation, error) {
 		return nil, fault.New(fault.Unavailable, "POST /api/store/sync/"+st.Dataset, "%s has not been synced yet", st.Dataset)
 	}
 	rel := &relation{status: st, name: quotePath(keys[0])}
-	res, err := s.opts.Queries.Run(ctx, who, query.Request{SQL: "SELECT * FROM " + rel.name + " LIMIT 0"})
+	res, err := s.opts.Queries.Run(ctx, who, query.Request{SQL: "SELECT * FROM " + rel.name + " LIMIT 0", Door: "http"})
 	if err != nil {
 		return nil, fault.Wrap(err, "read the columns of %s", keys[0])
 	}
@@ -99,7 +99,7 @@ func quotePath(key string) string {
 
 // collect runs a statement with few rows, as the caller of the request, and hands each row to fn as JSON values.
 func (s *Server) collect(ctx context.Context, sql string, params []any, fn func(row []json.RawMessage)) error {
-	res, err := s.opts.Queries.Run(ctx, infoOf(ctx).who, query.Request{SQL: sql, Params: params})
+	res, err := s.opts.Queries.Run(ctx, infoOf(ctx).who, query.Request{SQL: sql, Params: params, Door: "http"})
 	if err != nil {
 		return err
 	}

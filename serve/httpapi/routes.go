@@ -74,6 +74,7 @@ func (s *Server) routes(api huma.API) {
 	s.dataRoute(api, store)
 
 	s.sqlRoute(api, sql)
+	s.endpointRoutes(api, sql)
 	register(s, api, huma.Operation{OperationID: "queries", Method: http.MethodGet, Path: "/v0/queries", Tags: []string{sql},
 		Summary: "Statements that wait or run", Description: "Administrators see everybody's, others their own.", Errors: []int{400}}, s.queries)
 	register(s, api, huma.Operation{OperationID: "kill-query", Method: http.MethodDelete, Path: "/v0/queries/{id}", Tags: []string{sql},

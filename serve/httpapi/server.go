@@ -20,6 +20,8 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/serve/certs"
+	"github.com/pintaildb/pintail/serve/endpoint"
 	"github.com/pintaildb/pintail/store"
 	"github.com/pintaildb/pintail/syncer"
 )
@@ -51,11 +53,11 @@ type Syncer interface {
 
 // Options of a Server. Access, Queries, Syncer and SyncedAt are needed; other zero values are the defaults named.
 type Options struct {
-	Listen         string   // host:port; port 0 takes a free one
-	Hosts          []string // names that clients may call this server by, beside loopback, Listen's and the certificate's; "*" is any
-	TLS            TLS
-	MaxConnections int           // 1,000
-	Drain          time.Duration // that requests under way get at the end; 4 s
+	Listen         string              // host:port; port 0 takes a free one
+	Hosts          []string            // names that clients may call this server by, beside loopback, Listen's and the certificate's; "*" is any
+	TLS            *certs.Certificates // nil: none
+	MaxConnections int                 // 1,000
+	Drain          time.Duration       // that requests under way get at the end; 4 s
 
 	Access  *access.Access
 	Queries *query.Core
@@ -64,6 +66,9 @@ type Options struct {
 	SyncedAt func() map[string]time.Time
 	// Reload reads the configuration again and says what changed, or would change; nil: not offered.
 	Reload func(ctx context.Context, o ReloadOptions) (ReloadPlan, error)
+	// Endpoints are the published statements; nil: none. Answers of those with cache take EndpointCache bytes at most.
+	Endpoints     *endpoint.Folder
+	EndpointCache int64
 	// Ready runs the readiness checks: each one's name, and nil or why it is not ready; nil: no checks. The names and
 	// texts are shown to anybody who asks.
 	Ready func(ctx context.Context) map[string]error
@@ -84,10 +89,12 @@ type Server struct {
 	handler  http.Handler
 	openapi  []byte
 	hosts    map[string]bool // folded, without port
-	tls      *certificates   // nil: none
 	listener net.Listener
 	stopping atomic.Bool
 	meta     metadataCache
+	cursors  cursors
+
+	endpoints *endpoints
 
 	bodyTimeout  time.Duration // for a request's body, from its header on
 	readyTimeout time.Duration // for all readiness checks
@@ -116,18 +123,12 @@ func New(o Options) (*Server, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opts: o, log: o.Log, metrics: newMetrics(o.Registerer), mux: http.NewServeMux(), hosts: map[string]bool{},
-		bodyTimeout: 10 * time.Second, readyTimeout: 5 * time.Second, writeTimeout: time.Minute}
+		cursors: cursors{idle: cursorIdle, all: map[string]*cursor{}}, bodyTimeout: 10 * time.Second, readyTimeout: 5 * time.Second, writeTimeout: time.Minute}
 	if host, _, err := net.SplitHostPort(o.Listen); err == nil {
 		s.hosts[strings.ToLower(host)] = host != "" // "" means every address, and is no name
 	}
 	for _, h := range o.Hosts {
 		s.hosts[strings.ToLower(h)] = true
-	}
-	if o.TLS.Cert != "" || o.TLS.Key != "" {
-		var err error
-		if s.tls, err = loadCertificates(o.TLS, o.Log); err != nil {
-			return nil, err
-		}
 	}
 	api := humago.New(s.mux, apiConfig())
 	s.routes(api)
@@ -188,6 +189,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.Listen(ctx); err != nil {
 		return err
 	}
+	defer s.endpoints.pool.Sweep(true)
+	defer s.cursors.close()
 	requests, interrupt := context.WithCancel(context.WithoutCancel(ctx))
 	defer interrupt()
 	srv := &http.Server{
@@ -200,14 +203,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() {
-		if s.tls != nil {
-			srv.TLSConfig = s.tls.config()
+		if s.opts.TLS != nil {
+			srv.TLSConfig = s.opts.TLS.Config("h2", "http/1.1")
 			served <- srv.ServeTLS(s.listener, "", "")
 			return
 		}
 		served <- srv.Serve(s.listener)
 	}()
-	s.log.Info("http listening", "address", s.listener.Addr().String(), "tls", s.tls != nil)
+	s.log.Info("http listening", "address", s.listener.Addr().String(), "tls", s.opts.TLS != nil)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve HTTP on %s: %w", s.listener.Addr(), err)

@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/serve/certs"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json")
@@ -57,7 +59,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(a.body, &doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Len(t, doc.Paths, 24)
+	require.Len(t, doc.Paths, 27)
 	for path, item := range doc.Paths {
 		for method, op := range item {
 			require.NotEmpty(t, op.OperationID)
@@ -200,6 +202,13 @@ func (c *ca) issue(certFile, keyFile, name string) {
 	require.NoError(c.t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
 }
 
+func loadCerts(t *testing.T, files certs.Files, log *slog.Logger) *certs.Certificates {
+	t.Helper()
+	c, err := certs.Load(files, log)
+	require.NoError(t, err)
+	return c
+}
+
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -207,7 +216,9 @@ func TestTLS(t *testing.T) {
 	c.issue(at("tls.crt"), at("tls.key"), "pintail.test")
 	c.issue(at("client.crt"), at("client.key"), "somebody")
 	require.NoError(t, os.WriteFile(at("ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw}), 0o600))
-	k := newKit(t, kitOptions{server: func(o *Options) { o.TLS = TLS{Cert: at("tls.crt"), Key: at("tls.key"), ClientCA: at("ca.crt")} }})
+	k := newKit(t, kitOptions{server: func(o *Options) {
+		o.TLS = loadCerts(t, certs.Files{Cert: at("tls.crt"), Key: at("tls.key"), ClientCA: at("ca.crt")}, o.Log)
+	}})
 	client, err := tls.LoadX509KeyPair(at("client.crt"), at("client.key"))
 	require.NoError(t, err)
 
@@ -239,25 +250,21 @@ func TestTLS(t *testing.T) {
 
 	// A renewed certificate is taken without a restart; a broken one is not.
 	c.issue(at("tls.crt"), at("tls.key"), "renewed.test")
-	k.srv.tls.mu.Lock()
-	k.srv.tls.looked = time.Time{} // as if a second had passed
-	k.srv.tls.mu.Unlock()
-	res, err = ask("renewed.test", client)
-	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		res, err = ask("renewed.test", client)
+		return err == nil
+	}, 10*time.Second, 50*time.Millisecond)
 	require.Equal(t, 200, res.status)
 	require.NoError(t, os.WriteFile(at("tls.crt"), []byte("broken"), 0o600))
-	k.srv.tls.mu.Lock()
-	k.srv.tls.looked = time.Time{}
-	k.srv.tls.mu.Unlock()
-	_, err = ask("renewed.test", client)
-	require.NoError(t, err)
-	k.log.wait(t, "the former stay")
+	require.Eventually(t, func() bool {
+		_, err = ask("renewed.test", client)
+		require.NoError(t, err)
+		return k.log.has("the former stay")
+	}, 10*time.Second, 50*time.Millisecond)
 
-	for _, files := range []TLS{{Cert: at("tls.crt"), Key: at("tls.key")}, {Cert: at("absent"), Key: at("tls.key")}, {Cert: at("client.crt"), Key: at("tls.key")}, {Key: at("tls.key")},
+	for _, files := range []certs.Files{{Cert: at("tls.crt"), Key: at("tls.key")}, {Cert: at("absent"), Key: at("tls.key")}, {Cert: at("client.crt"), Key: at("tls.key")}, {Key: at("tls.key")},
 		{Cert: at("client.crt"), Key: at("client.key"), ClientCA: at("absent")}, {Cert: at("client.crt"), Key: at("client.key"), ClientCA: at("client.key")}} {
-		o := k.srv.opts
-		o.TLS, o.Registerer = files, nil
-		_, err := New(o)
+		_, err := certs.Load(files, slog.New(slog.DiscardHandler))
 		require.Equal(t, fault.Config, fault.CodeOf(err), "%+v", files)
 	}
 }

@@ -92,10 +92,10 @@ func TestSQLFormats(t *testing.T) {
 	require.Equal(t, "x\n", string(a.body))
 	require.Empty(t, string(k.sql(map[string]any{"sql": "SELECT 1 WHERE false", "format": "ndjson"}).body))
 
-	for _, f := range []string{"arrow", "parquet"} {
-		require.Contains(t, k.sql(map[string]any{"sql": "SELECT 1", "format": f}).fails(400, fault.Usage), "not available in this version")
+	k.sql(map[string]any{"sql": "SELECT 1", "format": "xml"}).fails(400, fault.Usage)
+	for _, media := range []string{"application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"} {
+		require.Equal(t, media, k.call("POST", "/v0/sql", "", string(b), "Accept", media).header.Get("Content-Type"))
 	}
-	k.call("POST", "/v0/sql", "", string(b), "Accept", "application/vnd.apache.arrow.stream").fails(400, fault.Usage)
 	for _, lsn := range []string{"0/16B3748", "soon", ""} {
 		require.Contains(t, k.sql(map[string]any{"sql": "SELECT 1", "min_lsn": map[string]string{"m": lsn}}).fails(400, fault.Usage), "min_lsn")
 	}
@@ -254,10 +254,15 @@ func TestSQLErrorAfterTheFirstRow(t *testing.T) {
 	require.Error(t, a.err)
 	require.True(t, strings.HasPrefix(string(a.body), "n\n0\n1\n"))
 
-	a = k.sqlAs("", map[string]any{"sql": failsLate, "format": "csv"}, "Accept-Encoding", "gzip")
-	require.Error(t, a.err)
+	for _, format := range []string{"csv", "arrow", "parquet"} {
+		for _, coding := range []string{"gzip", "zstd", "identity"} {
+			a = k.sqlAs("", map[string]any{"sql": failsLate, "format": format}, "Accept-Encoding", coding)
+			require.Equal(t, 200, a.status)
+			require.Error(t, a.err, "%s, %s", format, coding)
+		}
+	}
 	// Before the first row it is an ordinary error, in every format.
-	for _, f := range []string{"json", "ndjson", "csv"} {
+	for _, f := range []string{"json", "ndjson", "csv", "arrow", "parquet"} {
 		k.sql(map[string]any{"sql": "SELECT CAST('x' || i AS INTEGER) FROM range(10) r(i)", "format": f}).fails(400, fault.InvalidSQL)
 	}
 }
@@ -286,7 +291,12 @@ func TestSQLQueueIsBounded(t *testing.T) {
 // open starts a statement and returns when its first bytes are there.
 func (k *kit) open(ctx context.Context, sql string) *http.Response {
 	k.t.Helper()
-	b, err := json.Marshal(map[string]any{"sql": sql, "format": "ndjson"})
+	return k.openAs(ctx, sql, "ndjson")
+}
+
+func (k *kit) openAs(ctx context.Context, sql, format string) *http.Response {
+	k.t.Helper()
+	b, err := json.Marshal(map[string]any{"sql": sql, "format": format})
 	require.NoError(k.t, err)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.url+"/v0/sql", bytes.NewReader(b))
 	require.NoError(k.t, err)

@@ -1,4 +1,5 @@
-package httpapi
+// Package certs reads the certificate of the doors, and reads it again when its files change.
+package certs
 
 import (
 	"crypto/tls"
@@ -11,15 +12,15 @@ import (
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
-// TLS names PEM files; all empty is no TLS. They are read again when they change, so a renewed certificate needs no restart.
-type TLS struct {
+// Files names PEM files. They are read again when they change, so a renewed certificate needs no restart.
+type Files struct {
 	Cert, Key string
 	ClientCA  string // clients must show a certificate of it
 }
 
-// certificates are what was last read of the files.
-type certificates struct {
-	files TLS
+// Certificates are what was last read of the files. Their methods may be called from many goroutines.
+type Certificates struct {
+	files Files
 	log   *slog.Logger
 
 	mu      sync.Mutex
@@ -31,15 +32,19 @@ type certificates struct {
 // lookEvery bounds how often handshakes look at the files.
 const lookEvery = time.Second
 
-func loadCertificates(files TLS, log *slog.Logger) (*certificates, error) {
-	c := &certificates{files: files, log: log}
+// Load reads the files; a wrong one is fault.Config. Without a certificate there is no TLS: nil.
+func Load(files Files, log *slog.Logger) (*Certificates, error) {
+	if files == (Files{}) {
+		return nil, nil
+	}
+	c := &Certificates{files: files, log: log}
 	c.stamp = c.stamps()
 	var err error
 	c.current, err = c.read()
 	return c, err
 }
 
-func (c *certificates) read() (*tls.Config, error) {
+func (c *Certificates) read() (*tls.Config, error) {
 	hint := "check the files of server.tls"
 	cert, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
 	if err != nil {
@@ -50,7 +55,7 @@ func (c *certificates) read() (*tls.Config, error) {
 			return nil, fault.New(fault.Config, hint, "read the certificate %s: %w", c.files.Cert, err)
 		}
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
 	if c.files.ClientCA == "" {
 		return cfg, nil
 	}
@@ -65,7 +70,7 @@ func (c *certificates) read() (*tls.Config, error) {
 	return cfg, nil
 }
 
-func (c *certificates) stamps() (out [3]time.Time) {
+func (c *Certificates) stamps() (out [3]time.Time) {
 	for i, name := range []string{c.files.Cert, c.files.Key, c.files.ClientCA} {
 		if info, err := os.Stat(name); name != "" && err == nil {
 			out[i] = info.ModTime()
@@ -75,7 +80,7 @@ func (c *certificates) stamps() (out [3]time.Time) {
 }
 
 // now is the configuration for a handshake. When the files cannot be read again, the former ones stay.
-func (c *certificates) now() *tls.Config {
+func (c *Certificates) now() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.looked) < lookEvery {
@@ -96,14 +101,20 @@ func (c *certificates) now() *tls.Config {
 	return c.current
 }
 
-func (c *certificates) config() *tls.Config {
-	cfg := c.now().Clone()
-	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.now(), nil }
+// Config is that of a door which speaks these protocols (ALPN); it follows the files.
+func (c *Certificates) Config(protocols ...string) *tls.Config {
+	now := func() *tls.Config {
+		cfg := c.now().Clone()
+		cfg.NextProtos = protocols
+		return cfg
+	}
+	cfg := now()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return now(), nil }
 	return cfg
 }
 
-// covers says whether the certificate names host.
-func (c *certificates) covers(host string) bool {
+// Covers says whether the certificate names host.
+func (c *Certificates) Covers(host string) bool {
 	c.mu.Lock()
 	leaf := c.current.Certificates[0].Leaf
 	c.mu.Unlock()
