@@ -31,6 +31,9 @@ var want = map[string]struct {
 	"catchup":     {14, 3, []string{"-transaction", "100"}, []string{"pg_recvlogical is not installed here", "rows were changed in transactions of about 100", "the copy was equal to the source"}},
 	"freshness": {18, 6, []string{"-seconds", "2", "-rate", "50"},
 		[]string{"pgbench is not installed here", "narrow: ", "the copy was equal to the source"}},
+	"flight": {7, 4, nil, []string{"The client counted 20000 rows", "what was put was there afterwards"}},
+	"endpoint": {17, 4, []string{"-seconds", "1", "-connections", "4"},
+		[]string{"with a sync", "every answer had the row that was asked for"}},
 	"replica": {14, 10, []string{"-idle", "1", "-value", "4"},
 		[]string{"the slot's restart LSN moved from", "one transaction, 20000 rows updated", "one value of 4 MiB, bytes"}},
 }

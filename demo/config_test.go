@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/serve/endpoint"
 )
 
 func TestConfigIsValid(t *testing.T) {
@@ -17,6 +18,19 @@ func TestConfigIsValid(t *testing.T) {
 	}
 	if len(warnings) > 0 {
 		t.Errorf("warnings: %v", warnings)
+	}
+	files, err := Endpoints.ReadDir(c.Endpoints.Path)
+	if err != nil || len(files) == 0 {
+		t.Errorf("the folder of endpoints holds %v: %v", files, err)
+	}
+	for _, f := range files {
+		text, err := Endpoints.ReadFile("endpoints/" + f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := endpoint.Parse("x", f.Name(), text, ""); err != nil {
+			t.Error(err)
+		}
 	}
 	if len(c.Datasets) != 4 {
 		t.Errorf("%d datasets, want 4", len(c.Datasets))

@@ -12,10 +12,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Config is the demo's pintail.yaml. It reads DEMO_PG_PORT and DEMO_DIR, and DEMO_HTTP_PORT if set.
+// Config is the demo's pintail.yaml. It reads DEMO_PG_PORT and DEMO_DIR, and DEMO_HTTP_PORT, DEMO_PGWIRE_PORT and DEMO_FLIGHT_PORT if set.
 //
 //go:embed pintail.yaml
 var Config string
+
+// Endpoints are the files that the configuration's folder of endpoints is to hold.
+//
+//go:embed endpoints
+var Endpoints embed.FS
 
 //go:embed schema.sql
 var schema string

@@ -285,6 +285,10 @@ func (r *replica) follows(f *followed) {
 	r.apply.tables[f.table.OID] = f
 	r.s.mu.Lock()
 	r.s.replicated[foldName(f.target)] = r.d.Name
+	r.s.keys[foldName(f.target)] = f.key
+	if f.keep.Deletes == change.DeletesHistory {
+		r.s.keys[foldName(f.target)] = nil
+	}
 	r.s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -115,6 +115,7 @@ func (s *Syncer) dropSchemas(ctx context.Context, states []store.TableState, dat
 	for _, t := range states {
 		if t.Dataset == dataset {
 			delete(s.replicated, foldName(t.Target))
+			delete(s.keys, foldName(t.Target))
 		}
 	}
 }
@@ -165,17 +166,43 @@ func (s *Syncer) releaseLeft(ctx context.Context) error {
 	return nil
 }
 
+// folded is the target that a table of the copy is, as DuckDB compares names.
+func folded(schema, table string) string {
+	if foldName(schema) == "main" {
+		return foldName(table)
+	}
+	return foldName(schema + "." + table)
+}
+
 // Replicated says which dataset of mode: cdc a table of the copy belongs to. Names are compared as DuckDB does.
 func (s *Syncer) Replicated(schema, table string) (string, bool) {
-	target := schema + "." + table
-	if foldName(schema) == "main" {
-		target = table
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	dataset, ok := s.replicated[foldName(target)]
+	dataset, ok := s.replicated[folded(schema, table)]
 	if d := s.cfg.Datasets[dataset]; !ok || d == nil || d.Form != config.FormCDC {
 		return "", false
 	}
 	return dataset, true
+}
+
+// Key is which columns of a table of the copy are unique, as the dataset's key or the source's table has it; nil for none.
+func (s *Syncer) Key(schema, table string) []string {
+	target := folded(schema, table)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key, ok := s.keys[target]; ok {
+		return key
+	}
+	for _, d := range s.cfg.Datasets {
+		for _, p := range d.Parts {
+			if foldName(p.Target) == target {
+				var key []string
+				for _, name := range p.Key {
+					key = append(key, renamed(p, name))
+				}
+				return key
+			}
+		}
+	}
+	return nil
 }

@@ -78,6 +78,7 @@ type Syncer struct {
 	replicas   map[string]*replica // by dataset, of mode: cdc
 	released   map[string]bool     // by dataset: its replica ran until what it had on its source was given back
 	replicated map[string]string   // target, folded → dataset of mode: cdc
+	keys       map[string][]string // of those: the columns that are unique; nil where rows have no key, or each has several versions
 	paused     map[string]bool
 	rebuilt    map[string][]string  // target → the causes of its automatic rebuilds since an increment went well
 	verdicts   map[string]string    // target → the guarantee sentence of its last run
@@ -98,7 +99,7 @@ type active struct {
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
 	s := &Syncer{updated: make(chan struct{}), store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
-		running: map[string]*active{}, replicas: map[string]*replica{}, released: map[string]bool{}, replicated: map[string]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
+		running: map[string]*active{}, replicas: map[string]*replica{}, released: map[string]bool{}, replicated: map[string]string{}, keys: map[string][]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
 	}

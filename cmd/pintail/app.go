@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -161,7 +162,8 @@ func openSources(cfg, old *config.Config, have map[string]source.Source, log *sl
 func (in *instance) accessConfig(cfg *config.Config) access.Config {
 	c := access.Config{
 		Catalog:  in.store.Catalog(),
-		Resolver: resolver{configured(cfg), in.syncer},
+		Resolver: resolver{configured(cfg), replicaSchemas(cfg), in.syncer},
+		Clients:  in.store,
 		JWT:      access.JWT{Issuer: cfg.Server.JWT.Issuer, Audience: cfg.Server.JWT.Audience, JWKSURL: cfg.Server.JWT.JWKSURL, RoleClaim: cfg.Server.JWT.RoleClaim},
 	}
 	for _, name := range sortedKeys(cfg.Users) {
@@ -171,7 +173,8 @@ func (in *instance) accessConfig(cfg *config.Config) access.Config {
 	for _, name := range sortedKeys(cfg.Roles) {
 		r := cfg.Roles[name]
 		c.Roles = append(c.Roles, access.Role{Name: name, Admin: r.Admin, Read: r.Read, Write: r.Write, Limits: access.Limits{
-			Time: r.Limits.Time, Rows: r.Limits.Rows, ResultBytes: r.Limits.ResultBytes.Bytes(), Concurrency: r.Limits.Concurrency}})
+			Time: r.Limits.Time, Rows: r.Limits.Rows, ResultBytes: r.Limits.ResultBytes.Bytes(), Concurrency: r.Limits.Concurrency,
+			PutRows: r.Limits.PutRows, PutBytes: r.Limits.PutBytes.Bytes()}})
 	}
 	return c
 }
@@ -180,7 +183,8 @@ func (in *instance) accessConfig(cfg *config.Config) access.Config {
 // are the source's.
 type resolver struct {
 	access.Tables
-	syncer *syncer.Syncer
+	schemas map[string]string // of replicas, in lower case → the dataset
+	syncer  *syncer.Syncer
 }
 
 // Dataset implements access.Resolver.
@@ -189,6 +193,23 @@ func (r resolver) Dataset(schema, table string) (string, bool) {
 		return d, true
 	}
 	return r.syncer.Replicated(schema, table)
+}
+
+// SchemaOf implements access.Schemas. Where a replica's tables go by the names of their source, it is known of the schemas in which there
+// are some.
+func (r resolver) SchemaOf(schema string) (string, bool) {
+	d, ok := r.schemas[strings.ToLower(schema)]
+	return d, ok
+}
+
+func replicaSchemas(cfg *config.Config) map[string]string {
+	all := map[string]string{}
+	for name, d := range cfg.Datasets {
+		if d.Form == config.FormCDC && strings.HasPrefix(d.CDC.Into, "{dataset}.") {
+			all[strings.ToLower(name)] = name
+		}
+	}
+	return all
 }
 
 func configured(cfg *config.Config) access.Tables {

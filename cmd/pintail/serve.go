@@ -20,6 +20,7 @@ import (
 	"github.com/pintaildb/pintail/monitor"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/schedule"
+	"github.com/pintaildb/pintail/serve/certs"
 	"github.com/pintaildb/pintail/serve/httpapi"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/source/postgres"
@@ -94,23 +95,46 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 		return err
 	}
 	cfg := s.cfg
-	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, Log: s.log, Registerer: metrics.Registerer(), Replicas: s.syncer})
-	door, err := httpapi.New(httpapi.Options{
-		Listen: cfg.Server.HTTP.Listen, Hosts: cfg.Server.HTTP.Hosts, TLS: httpapi.TLS{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA},
+	audit, closeAudit, err := queryLog(cfg.Server.QueryLog)
+	if err != nil {
+		return err
+	}
+	defer closeAudit() //nolint:errcheck // Its last line is there, or the disk is full.
+	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, TimeMax: cfg.DuckDB.QueryMaxTime, Log: s.log, Registerer: metrics.Registerer(), Replicas: s.syncer, Audit: audit})
+	endpoints := s.endpoints(ctx, core)
+	certificates, err := certs.Load(certs.Files{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA}, s.log)
+	if err != nil {
+		return err
+	}
+	api, err := httpapi.New(httpapi.Options{
+		Listen: cfg.Server.HTTP.Listen, Hosts: cfg.Server.HTTP.Hosts, TLS: certificates,
 		Access: s.access, Queries: core, Syncer: s.syncer, SyncedAt: s.syncer.SyncedAt, Reload: s.reload, Ready: s.checks().Run,
+		Endpoints: endpoints, EndpointCache: cfg.Endpoints.CacheMemory.Bytes(),
 		Enabled: cfg.DuckDB.Enabled, MetricsOpen: cfg.Server.MetricsOpen, Gatherer: metrics.Gatherer(), Registerer: metrics.Registerer(), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	// A port that is taken is noticed before any sync starts.
-	if err := door.Listen(ctx); err != nil {
+	doors, err := s.otherDoors(ctx, cfg, core, certificates, metrics.Registerer())
+	if err != nil {
 		return err
+	}
+	doors = append(doors, api)
+	// A port that is taken is noticed before any sync starts.
+	for _, d := range doors {
+		if err := d.Listen(ctx); err != nil {
+			return err
+		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.syncer.Serve(gctx) })
-	g.Go(func() error { return door.Run(gctx) })
+	for _, d := range doors {
+		g.Go(func() error { return d.Run(gctx) })
+	}
 	g.Go(func() error { return s.hangups(gctx) })
+	if endpoints != nil {
+		g.Go(func() error { return endpoints.Run(gctx) })
+	}
 	g.Go(func() error {
 		// Scheduled runs wait for the start-up ones: they would meet in the same datasets. They are planned afterwards, so
 		// that what was synced just now is not due at once.

@@ -23,6 +23,8 @@ type pintail struct {
 	binary  string
 	config  string
 	url     string // of its HTTP server
+	psql    string // of its PostgreSQL door
+	flight  string // of its Flight door
 	logPath string
 	log     *logFile
 	process *pgtest.Bound
@@ -30,12 +32,17 @@ type pintail struct {
 
 // startPintail starts `pintail serve` on a configuration in dir.
 func (o options) startPintail(ctx context.Context, binary, dir string, postgresPort int, out io.Writer) (*pintail, error) {
-	port, err := freePort(o.port)
-	if err != nil {
-		return nil, err
+	var ports [3]int
+	for i, want := range []int{o.port, 5439, 8815} {
+		var err error
+		if ports[i], err = freePort(want); err != nil {
+			return nil, err
+		}
 	}
-	p := &pintail{binary: binary, url: fmt.Sprintf("http://127.0.0.1:%d", port), logPath: filepath.Join(dir, "pintail.log")}
-	if p.config, err = writeConfig(dir, postgresPort, port); err != nil {
+	p := &pintail{binary: binary, url: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), psql: fmt.Sprintf("postgres://127.0.0.1:%d/pintail", ports[1]),
+		flight: fmt.Sprintf("grpc://127.0.0.1:%d", ports[2]), logPath: filepath.Join(dir, "pintail.log")}
+	var err error
+	if p.config, err = writeConfig(dir, postgresPort, ports); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -116,7 +116,7 @@ func (o options) run(ctx context.Context, out io.Writer, undo *[]func() error) e
 		return errors.Join(writeErr, p.oneRound(ctx, out))
 	}
 	if err := proposals.Execute(out, map[string]any{
-		"Pintail": relative(pintail), "Config": p.config, "HTTP": p.url, "Rate": o.rate, "Dir": dir,
+		"Pintail": relative(pintail), "Config": p.config, "HTTP": p.url, "PSQL": p.psql, "Flight": p.flight, "Rate": o.rate, "Dir": dir,
 		"PostgreSQL": server.URL(database), "Log": p.logPath, "Shows": shows,
 	}); err != nil {
 		return err
@@ -147,11 +147,11 @@ func makeSource(ctx context.Context, s *pgtest.Server, messages int) error {
 }
 
 // writeConfig fills the demo's configuration in, so that commands in another terminal need no variables.
-func writeConfig(dir string, postgresPort, httpPort int) (string, error) {
-	text := strings.NewReplacer("${DEMO_PG_PORT}", fmt.Sprint(postgresPort), "${DEMO_DIR}", dir,
-		"${DEMO_HTTP_PORT:-8500}", fmt.Sprint(httpPort)).Replace(demo.Config)
+func writeConfig(dir string, postgresPort int, doors [3]int) (string, error) {
+	text := strings.NewReplacer("${DEMO_PG_PORT}", fmt.Sprint(postgresPort), "${DEMO_DIR}", dir, "${DEMO_HTTP_PORT:-8500}", fmt.Sprint(doors[0]),
+		"${DEMO_PGWIRE_PORT:-5439}", fmt.Sprint(doors[1]), "${DEMO_FLIGHT_PORT:-8815}", fmt.Sprint(doors[2])).Replace(demo.Config)
 	path := filepath.Join(dir, "pintail.yaml")
-	return path, os.WriteFile(path, []byte(text), 0o600)
+	return path, errors.Join(os.WriteFile(path, []byte(text), 0o600), os.CopyFS(dir, demo.Endpoints))
 }
 
 // freePort is want, or another when that one is taken.
@@ -285,10 +285,17 @@ var proposals = template.Must(template.New("").Parse(`The source changes {{.Rate
   {{$.Pintail}} query -c {{$.Config}} \
     "{{.SQL}}"
 {{end}}
-  # the store API
+  # the endpoints, in a browser
+  {{.HTTP}}/v0/endpoints
+
+  # the HTTP API
   curl -s {{.HTTP}}/api/store/status
   curl -s -X POST '{{.HTTP}}/api/store/sync/monitoring?full=true'
+  curl -s '{{.HTTP}}/v0/endpoints/top_errors.json?days=30'
   curl -s {{.HTTP}}/v0/sql -H 'Content-Type: application/json' -d '{"sql": "SELECT count(*) FROM errors"}'
+
+  # the copy, as a PostgreSQL; Arrow Flight SQL is at {{.Flight}}
+  psql '{{.PSQL}}' -c '\dt' -c 'SELECT status, count(*) FROM messages_by_partner GROUP BY 1'
 
   # the source
   psql '{{.PostgreSQL}}'

@@ -27,6 +27,8 @@ type CopyOptions struct {
 	Replica     string // patterns of the tables that are followed, instead of one that is synced; they keep their names
 	CDC         string // more settings of a replica, such as "memory: 64MiB"
 	DuckDB      string // a setting of DuckDB, such as "threads: 1"
+
+	Endpoints map[string]string // files of published statements, by name
 }
 
 // Copy is a configuration file, and the DuckDB file that it leads to.
@@ -66,8 +68,16 @@ func (b *Bench) NewCopy(name string, o CopyOptions) (*Copy, error) {
 	if o.Listen != "" {
 		fmt.Fprintf(&y, "server:\n  http: {listen: %q}\n", o.Listen)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if len(o.Endpoints) > 0 {
+		y.WriteString("endpoints: {path: endpoints}\n")
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "endpoints"), 0o755); err != nil {
 		return nil, err
+	}
+	for name, sql := range o.Endpoints {
+		if err := os.WriteFile(filepath.Join(dir, "endpoints", name), []byte(sql), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	return c, os.WriteFile(c.Config, []byte(y.String()), 0o600) // it holds a password
 }

@@ -101,6 +101,9 @@ func (s *Server) logEnd() error {
 	return fmt.Errorf("its log ends:\n%s", text[max(0, len(text)-4096):])
 }
 
+// URL is where the server answers.
+func (s *Server) URL() string { return s.base }
+
 // Pid is the server's process id.
 func (s *Server) Pid() int { return s.process.Pid }
 
