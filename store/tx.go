@@ -94,7 +94,7 @@ func (s *Store) commitOnce(ctx context.Context, fn func(tx *Tx) error) (deleted 
 			return err
 		}
 		s.versions.begin(tx)
-		defer s.versions.end()
+		defer s.versions.end(tx)
 		defer s.committing()()
 		// Not interrupted any more: it takes milliseconds, and its outcome must be known.
 		if _, err := se.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {

@@ -48,10 +48,12 @@ func (v *versions) begin(tx *Tx) {
 	}
 }
 
-func (v *versions) end() {
+func (v *versions) end(tx *Tx) {
 	v.mu.Lock()
-	v.pending = nil
-	v.mu.Unlock()
+	defer v.mu.Unlock()
+	if v.pending == tx { // and not another's, beside which a run is saved
+		v.pending = nil
+	}
 }
 
 func (tx *Tx) reshapes() bool { return tx.unknown || tx.reshaped }
