@@ -139,7 +139,7 @@ func TestMergesAgainstAModel(t *testing.T) {
 		v := rand.New(rand.NewPCG(r.Uint64N(3), binary.BigEndian.Uint64(out[1])))
 		for c := 2; c < len(cols); c++ {
 			if v.IntN(6) > 0 {
-				out[c] = anyValue(v, &cols[c].Type)
+				out[c] = anyButNegativeZero(v, &cols[c].Type)
 			}
 		}
 		return out
