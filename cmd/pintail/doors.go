@@ -44,7 +44,7 @@ func (s *server) otherDoors(ctx context.Context, cfg *config.Config, core *query
 		doors = append(doors, d)
 	}
 	if at := cfg.Server.Flight.Listen; at != "" {
-		o := flightsql.Options{Listen: at, Access: s.access, Core: core, Catalog: flightsql.NewCatalog(s.store, s.access),
+		o := flightsql.Options{Listen: at, Access: s.access, Core: core, Catalog: flightsql.NewCatalog(s.store, s.access, s.syncer),
 			Ingest: ingest.New(s.store, s.access, s.log, reg), Version: version, Log: s.log, Registerer: reg}
 		if tls != nil {
 			o.TLS = tls.Config("h2")

@@ -19,14 +19,22 @@ const (
 	ownPrefix  = "_pintail" // of what is Pintail's own: a schema, staging tables
 )
 
+// Keys says which columns of a table are unique, where its dataset keeps them so: no constraint of DuckDB does.
+type Keys interface {
+	Key(schema, table string) []string
+}
+
 // storeCatalog reads DuckDB's own metadata.
 type storeCatalog struct {
 	store  *store.Store
 	access *access.Access
+	keys   Keys
 }
 
-// NewCatalog is a Catalog of what lies in the store.
-func NewCatalog(st *store.Store, acc *access.Access) Catalog { return storeCatalog{st, acc} }
+// NewCatalog is a Catalog of what lies in the store; keys may be nil.
+func NewCatalog(st *store.Store, acc *access.Access, keys Keys) Catalog {
+	return storeCatalog{st, acc, keys}
+}
 
 func (c storeCatalog) Name() string { return c.store.Catalog() }
 
@@ -36,22 +44,17 @@ func (c storeCatalog) Tables(ctx context.Context, p access.Principal) (tables []
 		return nil, err
 	}
 	defer se.Close()
-	err = each(ctx, se, `SELECT schema_name, table_name, false AS is_view,
-			(SELECT to_json(any_value(k.constraint_column_names))::VARCHAR FROM duckdb_constraints() k WHERE k.table_oid = t.table_oid AND k.database_oid = t.database_oid AND k.constraint_type = 'PRIMARY KEY')
-			FROM duckdb_tables() t WHERE database_name = $1 AND NOT temporary
-		UNION ALL SELECT schema_name, view_name, true, NULL FROM duckdb_views() WHERE database_name = $1 AND NOT internal AND NOT temporary
+	err = each(ctx, se, `SELECT schema_name, table_name, false AS is_view FROM duckdb_tables() WHERE database_name = $1 AND NOT temporary
+		UNION ALL SELECT schema_name, view_name, true FROM duckdb_views() WHERE database_name = $1 AND NOT internal AND NOT temporary
 		ORDER BY ALL`, []any{c.store.Catalog()}, func(row []json.RawMessage) error {
 		var t Table
-		var key *string
-		for i, into := range []any{&t.Schema, &t.Name, &t.View, &key} {
+		for i, into := range []any{&t.Schema, &t.Name, &t.View} {
 			if err := json.Unmarshal(row[i], into); err != nil {
 				return fmt.Errorf("read DuckDB's list of tables: %w", err)
 			}
 		}
-		if key != nil {
-			if err := json.Unmarshal([]byte(*key), &t.Key); err != nil {
-				return fmt.Errorf("read the key of %s.%s: %w", t.Schema, t.Name, err)
-			}
+		if !t.View && c.keys != nil {
+			t.Key = c.keys.Key(t.Schema, t.Name)
 		}
 		if !strings.HasPrefix(strings.ToLower(t.Schema), ownPrefix) && !strings.HasPrefix(strings.ToLower(t.Name), ownPrefix) &&
 			c.access.Reads(p.Role, t.Schema, t.Name) {

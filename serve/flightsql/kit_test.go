@@ -69,10 +69,15 @@ var kitData = []string{
 	`CREATE VIEW m_data AS SELECT id, word FROM m_dataset`,
 	`CREATE TABLE big AS SELECT i AS id, i % 1000 AS part, 'a text of some length, number ' || i AS word FROM range(400000) r(i)`,
 	`CREATE SCHEMA shop`,
-	`CREATE TABLE shop.orders (id BIGINT PRIMARY KEY, note VARCHAR NOT NULL)`,
+	`CREATE TABLE shop.orders (id BIGINT NOT NULL, note VARCHAR NOT NULL)`,
 	`INSERT INTO shop.orders SELECT i, 'note ' || i FROM range(5) r(i)`,
 	`CREATE TABLE secret AS SELECT 'hidden' AS word`,
 }
+
+// kitKeys are the keys of tables by schema.name.
+type kitKeys map[string][]string
+
+func (k kitKeys) Key(schema, table string) []string { return k[schema+"."+table] }
 
 type kitOptions struct {
 	users  bool
@@ -105,7 +110,7 @@ func newKit(t testing.TB, o kitOptions) *kit {
 	require.NoError(t, err)
 	o.core.Log = slog.New(k.log)
 	k.core = query.New(k.store, k.access, o.core)
-	opts := Options{Listen: "127.0.0.1:0", Access: k.access, Core: k.core, Catalog: NewCatalog(k.store, k.access), Ingest: ingest.New(k.store, k.access, nil, nil), Version: "1.2.3",
+	opts := Options{Listen: "127.0.0.1:0", Access: k.access, Core: k.core, Catalog: NewCatalog(k.store, k.access, kitKeys{"shop.orders": {"id"}}), Ingest: ingest.New(k.store, k.access, nil, nil), Version: "1.2.3",
 		Allocator: k.mem, Registerer: k.registry, Log: slog.New(k.log)}
 	if o.server != nil {
 		o.server(&opts)
