@@ -122,7 +122,7 @@ func unchanged(t *testing.T, p *harness.Project, objects []object, before conten
 }
 
 // ownTables are those of schema _pintail.
-var ownTables = []string{"_pintail.meta", "_pintail.positions", "_pintail.quarantine", "_pintail.runs", "_pintail.tables"}
+var ownTables = []string{"_pintail.client_tables", "_pintail.meta", "_pintail.positions", "_pintail.quarantine", "_pintail.runs", "_pintail.tables"}
 
 // clean fails unless the closed file's folder holds nothing but the file and its free lock, and the file no table but
 // these and Pintail's own.
