@@ -263,7 +263,6 @@ func TestCancel(t *testing.T) {
 	res, err := c.CancelFlightInfo(ctx, &flight.CancelFlightInfoRequest{Info: info})
 	require.NoError(t, err)
 	require.Contains(t, []flight.CancelStatus{flight.CancelStatusCancelled, flight.CancelStatusCancelling}, res.Status)
-	k.idle()
 	// Before it was read at all.
 	info, err = c.Execute(ctx, long)
 	require.NoError(t, err)
