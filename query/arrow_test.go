@@ -160,7 +160,7 @@ func TestArrowBatchesOfSlowRows(t *testing.T) {
 // The first batch does not wait for a second chunk, which may take long.
 func TestFirstArrowBatchIsEarly(t *testing.T) {
 	c, _ := newCore(t, Options{}, access.Limits{})
-	st, err := c.Session(reader, store.Settings{}).Prepare(t.Context(), "SELECT i FROM range(300000000) r(i)")
+	st, err := c.Session("test", reader, store.Settings{}).Prepare(t.Context(), "SELECT i FROM range(300000000) r(i)")
 	require.NoError(t, err)
 	defer st.Close()
 	require.Equal(t, "int64", st.ArrowSchema().Field(0).Type.String())
@@ -174,7 +174,7 @@ func TestFirstArrowBatchIsEarly(t *testing.T) {
 	defer b.Release()
 	require.Equal(t, int64(2048), b.NumRows())
 	require.Equal(t, int64(2048), r.Rows())
-	unknown, err := c.Session(reader, store.Settings{}).Prepare(t.Context(), "SELECT $1")
+	unknown, err := c.Session("test", reader, store.Settings{}).Prepare(t.Context(), "SELECT $1")
 	require.NoError(t, err)
 	defer unknown.Close()
 	require.Nil(t, unknown.ArrowSchema())

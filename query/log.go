@@ -1,11 +1,13 @@
 package query
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
 	"unicode/utf8"
 
+	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
@@ -44,6 +46,14 @@ func (r *Result) audit(event string, more ...slog.Attr) {
 	if log := r.core.opts.Audit; log != nil {
 		attrs := append([]slog.Attr{slog.String("door", r.door), slog.String("remote", r.remote)}, r.attrs()...)
 		log.LogAttrs(r.ctx, slog.LevelInfo, event, append(attrs, more...)...)
+	}
+}
+
+// refused writes a line for a statement that could not be prepared, and so never starts.
+func (s *Session) refused(ctx context.Context, sql string, err error) {
+	if log := s.core.opts.Audit; log != nil {
+		log.LogAttrs(ctx, slog.LevelInfo, "refused", slog.String("door", s.door), slog.String("remote", access.Remote(ctx)), slog.String("user", s.who.User),
+			slog.String("role", s.who.Role), slog.String("sql", shorten(sql)), slog.String("code", string(fault.CodeOf(err))), slog.String("error", err.Error()))
 	}
 }
 

@@ -25,6 +25,13 @@ func TestAudit(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Run(ctx, reader, Request{SQL: "SELECT * FROM hidden", Door: "http"})
 	require.Error(t, err)
+	ended := log.Len()
+	_, err = c.Session("pgwire", reader, store.Settings{}).Prepare(ctx, "SELECT * FROM hidden")
+	require.Error(t, err)
+	var refused struct{ Msg, Door, Remote, User, SQL, Code string }
+	require.NoError(t, json.Unmarshal(log.Bytes()[ended:], &refused))
+	require.Equal(t, struct{ Msg, Door, Remote, User, SQL, Code string }{"refused", "pgwire", "10.1.2.3", "ann", "SELECT * FROM hidden", "forbidden"}, refused)
+	log.Truncate(ended)
 	require.NotContains(t, log.String(), "7777", "parameters are the reader's data")
 
 	type line struct {

@@ -73,7 +73,7 @@ func New(st *store.Store, acc *access.Access, o Options) *Core {
 // Request is one statement.
 type Request struct {
 	SQL      string
-	Door     string         // it came through, for logs: http, pgwire, flight
+	Door     string         // it came through, for logs; that of a Session's is the Session's
 	Params   []any          // for $1, $2 or ?; values as JSON gives them: nil, bool, int64, float64, json.Number, string, []any
 	Named    map[string]any // for $name
 	Limit    int64          // rows at most; 0 is only the role's limit

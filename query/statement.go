@@ -14,17 +14,19 @@ import (
 // that would have to be closed, but its statements do.
 type Session struct {
 	core *Core
+	door string
 	who  access.Principal
 	set  store.Settings
 }
 
-// Session makes one for p.
-func (c *Core) Session(p access.Principal, set store.Settings) *Session {
-	return &Session{core: c, who: p, set: set}
+// Session makes one for p, who came through door.
+func (c *Core) Session(door string, p access.Principal, set store.Settings) *Session {
+	return &Session{core: c, door: door, who: p, set: set}
 }
 
 // Run is Core.Run with the session's settings.
 func (s *Session) Run(ctx context.Context, req Request) (*Result, error) {
+	req.Door = s.door
 	return s.core.run(ctx, s.who, s.set, nil, req)
 }
 
@@ -63,6 +65,7 @@ func (s *Session) Prepare(ctx context.Context, sql string) (*Statement, error) {
 	st := &Statement{s: s, set: s.set}
 	if err := st.prepare(ctx, sql); err != nil {
 		st.Close()
+		s.refused(ctx, sql, err)
 		return nil, err
 	}
 	return st, nil
@@ -135,6 +138,7 @@ func (st *Statement) Run(ctx context.Context, req Request) (*Result, error) {
 	if req.SQL == "" {
 		req.SQL = st.gated.SQL
 	}
+	req.Door = st.s.door
 	return st.s.core.run(ctx, st.s.who, st.set, st, req)
 }
 

@@ -32,7 +32,7 @@ func answer(t *testing.T, st *Statement, params ...any) ([][]string, error) {
 
 func TestPrepare(t *testing.T) {
 	c, _ := newCore(t, Options{}, access.Limits{})
-	s := c.Session(reader, store.Settings{})
+	s := c.Session("test", reader, store.Settings{})
 	st := prepare(t, s, "SELECT i, word FROM t WHERE i IN ($1, $2) ORDER BY i LIMIT $3")
 	require.Equal(t, []store.Param{{Name: "1", Type: "BIGINT"}, {Name: "2", Type: "BIGINT"}, {Name: "3", Type: "BIGINT"}}, st.Params())
 	require.Equal(t, []store.ResultColumn{{Name: "i", Type: "BIGINT"}, {Name: "word", Type: "VARCHAR"}}, st.Columns())
@@ -61,7 +61,7 @@ func TestPrepare(t *testing.T) {
 // A statement may be run again while a result of it is open, closed before its result is, and run with positions.
 func TestPreparedResultsSideBySide(t *testing.T) {
 	c, _ := newCore(t, Options{}, access.Limits{})
-	st := prepare(t, c.Session(reader, store.Settings{}), "SELECT i FROM t WHERE i >= $1 ORDER BY i")
+	st := prepare(t, c.Session("test", reader, store.Settings{}), "SELECT i FROM t WHERE i >= $1 ORDER BY i")
 	first, err := st.Run(t.Context(), Request{Params: []any{int64(0)}, Positions: true})
 	require.NoError(t, err)
 	chunk, n, err := first.Next()
@@ -83,7 +83,7 @@ func TestPreparedResultsSideBySide(t *testing.T) {
 // What a prepared statement may read is decided each time it runs.
 func TestPreparedStatementLosesItsGrant(t *testing.T) {
 	c, _ := newCore(t, Options{}, access.Limits{})
-	st := prepare(t, c.Session(reader, store.Settings{}), "SELECT count(*) FROM t")
+	st := prepare(t, c.Session("test", reader, store.Settings{}), "SELECT count(*) FROM t")
 	_, err := answer(t, st)
 	require.NoError(t, err)
 	tables := access.Tables{}
@@ -98,7 +98,7 @@ func TestPreparedColumnsChange(t *testing.T) {
 	change := func(sql string) {
 		require.NoError(t, s.Commit(t.Context(), func(tx *store.Tx) error { _, err := tx.Exec(sql); return err }))
 	}
-	session := c.Session(reader, store.Settings{})
+	session := c.Session("test", reader, store.Settings{})
 	star, named := prepare(t, session, "SELECT * FROM t ORDER BY i LIMIT 1"), prepare(t, session, "SELECT word FROM t ORDER BY i LIMIT 1")
 	change("ALTER TABLE t ADD COLUMN n INTEGER DEFAULT 5")
 	_, err := answer(t, star)
@@ -118,7 +118,7 @@ func TestPreparedColumnsChange(t *testing.T) {
 // DuckDB plans with the least and largest values that a table has: such a plan knows nothing of what comes later.
 func TestPreparedSeesNewRows(t *testing.T) {
 	c, s := newCore(t, Options{}, access.Limits{})
-	st := prepare(t, c.Session(reader, store.Settings{}), "SELECT count(*), max(i) FROM t WHERE i >= $1")
+	st := prepare(t, c.Session("test", reader, store.Settings{}), "SELECT count(*), max(i) FROM t WHERE i >= $1")
 	for n := int64(10000); n < 10100; n += 20 {
 		rows, err := answer(t, st, n)
 		require.NoError(t, err)
@@ -137,7 +137,7 @@ func TestPreparedSeesNewRows(t *testing.T) {
 
 func TestSessionSettings(t *testing.T) {
 	c, _ := newCore(t, Options{}, access.Limits{})
-	s := c.Session(reader, store.Settings{TimeZone: "Asia/Tokyo", Postgres: true, Variables: map[string]string{"me": "o'ann"}})
+	s := c.Session("test", reader, store.Settings{TimeZone: "Asia/Tokyo", Postgres: true, Variables: map[string]string{"me": "o'ann"}})
 	const sql = "SELECT 7/2, TIMESTAMPTZ '2026-01-01 00:00:00+00'::VARCHAR, getvariable('me'), (SELECT list(a ORDER BY a DESC)::VARCHAR FROM (VALUES (1), (NULL)) v(a))"
 	want := [][]string{{"3", `"2026-01-01 09:00:00+09"`, `"o'ann"`, `"[NULL, 1]"`}}
 	rows, err := answer(t, prepare(t, s, sql))

@@ -131,7 +131,7 @@ func TestPreparedCatalogStatements(t *testing.T) {
 	for _, sql := range []string{"SELECT oid, relname, relkind, relacl FROM pg_class WHERE relname = $1", "SELECT indkey, indclass FROM pg_index WHERE indisprimary = $1"} {
 		text, err := o.t.Translate(t.Context(), sql)
 		require.NoError(t, err)
-		st, err := o.core.Session(ann, set).Prepare(t.Context(), text)
+		st, err := o.core.Session("test", ann, set).Prepare(t.Context(), text)
 		require.NoError(t, err)
 		for _, v := range []any{"orders", "true"} {
 			r, err := st.Run(t.Context(), query.Request{Params: []any{v}})

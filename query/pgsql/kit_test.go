@@ -111,7 +111,7 @@ func (o *ours) ask(ctx context.Context, who access.Principal, sql string, params
 	if err != nil {
 		return answer{err: err}
 	}
-	s := o.core.Session(who, store.Settings{Postgres: true, Variables: map[string]string{"pintail_user": who.User, "pintail_role": who.Role}})
+	s := o.core.Session("test", who, store.Settings{Postgres: true, Variables: map[string]string{"pintail_user": who.User, "pintail_role": who.Role}})
 	r, err := s.Run(ctx, query.Request{SQL: text, Params: params})
 	if err != nil {
 		return answer{err: fmt.Errorf("%w\n\ttranslated: %s", err, text)}

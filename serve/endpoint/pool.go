@@ -53,7 +53,7 @@ func (p *Pool) Take(ctx context.Context, e *Endpoint, who access.Principal) (*qu
 		}
 	}
 	p.mu.Unlock()
-	return p.core.Session(who, store.Settings{}).Prepare(ctx, e.SQL)
+	return p.core.Session("http", who, store.Settings{}).Prepare(ctx, e.SQL)
 }
 
 // Put takes a statement back; one that is not to be used again is closed by the caller instead.

@@ -269,7 +269,7 @@ func (s *Server) ddl(ctx context.Context, sql string) error {
 }
 
 func (s *Server) createTable(ctx context.Context, c newTable) error {
-	se := s.opts.Core.Session(whoOf(ctx), sessionOf(ctx).settings())
+	se := s.opts.Core.Session(doorName, whoOf(ctx), sessionOf(ctx).settings())
 	fields := make([]arrow.Field, len(c.columns))
 	for i, col := range c.columns {
 		t, err := arrowType(ctx, se, col.sqlType)

@@ -230,8 +230,11 @@ func (h *handles) closeAll() {
 	}
 }
 
-// statement is a SELECT that was let through the gate, with what it needs and gives. It is prepared again for each run: DuckDB plans with
-// what it knows of the tables' values then, and a plan from before a commit can miss the rows that came with it.
+// doorName is this door's in the query log.
+const doorName = "flight"
+
+// statement is a SELECT that was let through the gate, with what it needs and gives. It is prepared again for each run, so that the many
+// handles of clients hold no connection.
 type statement struct {
 	session *query.Session
 	sql     string
@@ -244,7 +247,7 @@ func prepare(ctx context.Context, core *query.Core, who access.Principal, set st
 	if strings.TrimSpace(sql) == "" {
 		return nil, fault.New(fault.InvalidSQL, "send one SELECT", "the statement is empty")
 	}
-	se := core.Session(who, set)
+	se := core.Session(doorName, who, set)
 	p, err := se.Prepare(ctx, sql)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (s *sqlServer) SetSessionOptions(ctx context.Context, req *flight.SetSessio
 			}
 		case optionTimeZone:
 			set := store.Settings{TimeZone: value}
-			err := s.opts.Core.Session(whoOf(ctx), store.Settings{}).Set(ctx, set)
+			err := s.opts.Core.Session(doorName, whoOf(ctx), store.Settings{}).Set(ctx, set)
 			switch {
 			case fault.CodeOf(err) == fault.InvalidSQL:
 				wrong(name, flight.SetSessionOptionsResultErrorInvalidValue)

@@ -2,6 +2,7 @@ package flightsql
 
 import (
 	"encoding/base64"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query"
 )
 
 func encodeBasic(user, password string) string {
@@ -51,6 +53,24 @@ func TestQuery(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, rows)
 	require.Equal(t, 2, schema.NumFields(), "a result without rows has its columns")
+}
+
+// Each statement is in the query log with its door and its client, and so is one that is refused.
+func TestAudit(t *testing.T) {
+	audit := &logWatch{}
+	k := newKit(t, kitOptions{users: true, core: query.Options{Audit: slog.New(audit)}})
+	c, ctx := k.client("reader-reader"), t.Context()
+	info, err := c.Execute(ctx, "SELECT id FROM m_dataset WHERE id = 7")
+	require.NoError(t, err)
+	_, _, err = read(ctx, c, info)
+	require.NoError(t, err)
+	_, err = c.Execute(ctx, "SELECT * FROM secret")
+	require.Error(t, err)
+	for _, event := range []string{"start", "end", "refused"} {
+		line := audit.wait(t, event, "flight")
+		require.Contains(t, line, "127.0.0.1")
+		require.Contains(t, line, "reader")
+	}
 }
 
 func TestQueryErrors(t *testing.T) {

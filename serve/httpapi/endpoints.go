@@ -218,12 +218,12 @@ func (c *call) open(ctx context.Context) (rep reply, done func(), err error) {
 	if err != nil {
 		return rep, nil, err
 	}
-	req := query.Request{SQL: c.e.SQL, Door: "http", Named: c.vals.Named, Limit: c.e.Limit, Positions: true}
+	req := query.Request{SQL: c.e.SQL, Named: c.vals.Named, Limit: c.e.Limit, Positions: true}
 	rep.synced = c.s.opts.SyncedAt() // before the statement starts: what it reads is at least as new
 	if rep.res, err = st.Run(ctx, req); fault.CodeOf(err) == fault.ResultChanged {
 		// The tables have other columns than when it was prepared.
 		st.Close()
-		if st, err = core.Session(c.who, store.Settings{}).Prepare(ctx, c.e.SQL); err != nil {
+		if st, err = core.Session("http", c.who, store.Settings{}).Prepare(ctx, c.e.SQL); err != nil {
 			return rep, nil, err
 		}
 		rep.res, err = st.Run(ctx, req)

@@ -107,7 +107,7 @@ func BenchmarkPoint(b *testing.B) {
 		})
 	}
 	b.Run("in process", func(b *testing.B) {
-		s := k.core.Session(access.Local(), store.Settings{Postgres: true})
+		s := k.core.Session("test", access.Local(), store.Settings{Postgres: true})
 		st, err := s.Prepare(ctx, point)
 		require.NoError(b, err)
 		defer st.Close()

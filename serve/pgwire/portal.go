@@ -120,7 +120,7 @@ func (c *conn) start(p *portal) error {
 	if err := c.ensure(p.ctx, st); err != nil {
 		return err
 	}
-	req := query.Request{SQL: st.sql, Door: "pgwire"}
+	req := query.Request{SQL: st.sql}
 	used := st.q.Params()
 	highest := 0
 	for _, i := range st.order {

@@ -246,7 +246,7 @@ func (c *conn) begin(h *hello) error {
 // open makes the session, with the settings that came in the startup message. Those that we do not know are left out.
 func (c *conn) open(params map[string]string) error {
 	c.settings = newSettings(c.who, c.s.opts.Database)
-	c.session = c.s.opts.Core.Session(c.who, store.Settings{})
+	c.session = c.s.opts.Core.Session("pgwire", c.who, store.Settings{})
 	for name, value := range startupOptions(params["options"]) {
 		params[name] = value
 	}
