@@ -29,7 +29,10 @@ type Config struct {
 
 // User is somebody who may log in with a password or a static token; with neither, by a JWT whose verified email or
 // whose sub is the name. New keeps hashes of the secrets, never the secrets.
-type User struct{ Name, Password, Token, Role string }
+type User struct {
+	Name, Password, Token, Role string
+	Claims                      map[string]string // that _pintail.claim() gives, as those of a JWT
+}
 
 // LogValue and String keep secrets out of logs.
 func (u User) String() string { return fmt.Sprintf("{%s *** role %s}", u.Name, u.Role) }
@@ -44,10 +47,15 @@ func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // view of dataset shop, named as in DuckDB, or without the dataset's prefix). Of what clients made, "events.*" is schema
 // events, "events.clicks" one table there, and "t" table t of schema main. Write is the right to start syncs and to
 // reset watermarks, which takes the whole dataset, and to make, replace and append to clients' tables; it does not include Read.
+//
+// RowFilters are conditions in DuckDB's SQL by pattern: of what it names the role sees only rows for which every one of them holds.
+// Masks are expressions by table and column: they are what the role sees of the column.
 type Role struct {
 	Name        string
 	Admin       bool
 	Read, Write []string
+	RowFilters  map[string]string
+	Masks       map[string]map[string]string
 	Limits      Limits
 }
 
@@ -74,6 +82,7 @@ type JWT struct {
 type Principal struct {
 	User, Role string
 	Admin      bool
+	Claims     string // what is known of them beside, a JSON object; "" is nothing
 }
 
 // Local is the person at the machine: the command line that opens the file itself.
@@ -104,6 +113,8 @@ type role struct {
 	Role
 	builtin     bool // admin, where the configuration does not define it
 	read, write []pattern
+	filters     []rowFilter
+	masks       []mask
 }
 
 // New checks cfg and hashes its secrets. client fetches the JWKS, when it is first needed; nil is one with a timeout
@@ -151,6 +162,9 @@ func (a *Access) Update(cfg Config) error {
 		}
 		if c.write, err = parsePatterns(r.Write); err != nil {
 			return fault.Wrap(err, "role %q: write", r.Name)
+		}
+		if err := c.setPolicies(); err != nil {
+			return err
 		}
 		st.roles[r.Name] = c
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,6 +31,10 @@ type Parsed struct {
 	TableFunctions []string // lower case
 	Functions      []string // scalar, aggregate and window functions and operators, lower case
 	Listings       []string // SHOW TABLES and its like, which list the catalog instead of naming a table
+	Travelled      []Object // those of Tables that are read as they were
+
+	named    []*node // the places of Tables in the tree
+	columned []*node // the column names there that name more than a table and a column
 }
 
 // errNotDescribed is what the walker says of a statement that it cannot describe whole: it is refused, because
@@ -53,11 +58,14 @@ func ParseAST(ast string) (Parsed, error) {
 	if root.text["error"] == "true" {
 		return Parsed{}, errParser{kind: root.text["error_type"], message: root.text["error_message"]}
 	}
+	if err := checkSize(root); err != nil {
+		return Parsed{}, err
+	}
 	statements := root.child("statements")
 	if statements == nil || root.text["error"] != "false" {
 		return Parsed{}, errNotDescribed{"an answer without statements"}
 	}
-	w := &walker{tables: map[Object]bool{}, tableFunctions: map[string]bool{}, functions: map[string]bool{}, listings: map[string]bool{}}
+	w := &walker{tables: map[Object]bool{}, travelled: map[Object]bool{}, tableFunctions: map[string]bool{}, functions: map[string]bool{}, listings: map[string]bool{}}
 	if len(statements.items) != statements.length {
 		return Parsed{}, errNotDescribed{"a statement without a query"}
 	}
@@ -69,12 +77,13 @@ func ParseAST(ast string) (Parsed, error) {
 			return Parsed{}, err
 		}
 	}
-	p := Parsed{Statements: len(statements.items), TableFunctions: keys(w.tableFunctions), Functions: keys(w.functions), Listings: keys(w.listings)}
-	for o := range w.tables {
-		p.Tables = append(p.Tables, o)
-	}
-	slices.SortFunc(p.Tables, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
+	p := Parsed{Statements: len(statements.items), TableFunctions: keys(w.tableFunctions), Functions: keys(w.functions), Listings: keys(w.listings),
+		Tables: objects(w.tables), Travelled: objects(w.travelled), named: w.named, columned: w.columned}
 	return p, nil
+}
+
+func objects(m map[Object]bool) []Object {
+	return slices.SortedFunc(maps.Keys(m), func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
 }
 
 func keys(m map[string]bool) []string {
@@ -136,8 +145,9 @@ func fold(s string) string {
 }
 
 type walker struct {
-	tables                              map[Object]bool
+	tables, travelled                   map[Object]bool
 	tableFunctions, functions, listings map[string]bool
+	named, columned                     []*node
 }
 
 func (w *walker) walk(n *node, sc *scope) error {
@@ -151,12 +161,13 @@ func (w *walker) walk(n *node, sc *scope) error {
 	case "":
 		return w.children(n, sc)
 	case "BASE_TABLE":
-		o := Object{Catalog: n.text["catalog_name"], Schema: n.text["schema_name"], Name: n.text["table_name"]}
+		o := n.object()
 		if o.Name == "" {
 			return errNotDescribed{"a table without a name"}
 		}
 		if o.Catalog != "" || o.Schema != "" || !sc.has(o.Name) {
 			w.tables[o] = true
+			w.named = append(w.named, n)
 		}
 	case "TABLE_FUNCTION":
 		f := n.child("function")
@@ -164,7 +175,7 @@ func (w *walker) walk(n *node, sc *scope) error {
 			return errNotDescribed{"this form of table function"}
 		}
 		if o, ok := timeTravel(f); ok {
-			w.tables[o] = true
+			w.tables[o], w.travelled[o] = true, true
 		} else {
 			w.tableFunctions[tableFunction(f)] = true
 		}
@@ -282,6 +293,9 @@ func (w *walker) expression(n *node, sc *scope) error {
 		if !plainExpressions[n.class] {
 			return errNotDescribed{"the expression " + clip(n.class)}
 		}
+		if n.column != nil {
+			w.columned = append(w.columned, n)
+		}
 	}
 	return w.children(n, sc)
 }
@@ -320,6 +334,14 @@ type node struct {
 	fields     []field
 	items      []*node // of an array: what is left of its elements
 	length     int     // of an array: how many elements it had
+	column     *column // of a column's name with more than two parts
+	from, to   int64   // of an object: its place in the text
+}
+
+// column is the name of a column in parts, and the place of the array that holds it.
+type column struct {
+	parts    []string
+	from, to int64
 }
 
 type field struct {
@@ -334,6 +356,11 @@ func (n *node) child(name string) *node {
 		}
 	}
 	return nil
+}
+
+// object is the name of a table.
+func (n *node) object() Object {
+	return Object{Catalog: n.text["catalog_name"], Schema: n.text["schema_name"], Name: n.text["table_name"]}
 }
 
 func (n *node) list(name string) []*node {
@@ -404,7 +431,7 @@ func decodeObject(d *json.Decoder, depth int) (*node, error) {
 	if depth > astDepthMax {
 		return nil, errors.New("nested too deeply")
 	}
-	n := &node{}
+	n := &node{from: d.InputOffset() - 1}
 	for d.More() {
 		k, err := d.Token()
 		if err != nil {
@@ -417,6 +444,12 @@ func decodeObject(d *json.Decoder, depth int) (*node, error) {
 		}
 		switch v := v.(type) {
 		case json.Delim:
+			if name == "column_names" && v == '[' {
+				if n.column, err = decodeColumn(d); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			c, err := decodeBelow(d, v, depth)
 			if err != nil {
 				return nil, err
@@ -433,6 +466,7 @@ func decodeObject(d *json.Decoder, depth int) (*node, error) {
 		}
 	}
 	_, err := d.Token() // }
+	n.to = d.InputOffset()
 	return n, err
 }
 
@@ -448,6 +482,28 @@ func (n *node) setText(name, v string) {
 		}
 		n.text[name] = v
 	}
+}
+
+// decodeColumn reads the parts of a column's name; nil when they are not more than two.
+func decodeColumn(d *json.Decoder) (*column, error) {
+	c := &column{from: d.InputOffset() - 1}
+	for d.More() {
+		v, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		part, ok := v.(string)
+		if !ok {
+			return nil, errNotDescribed{"this form of a column's name"}
+		}
+		c.parts = append(c.parts, part)
+	}
+	_, err := d.Token() // ]
+	c.to = d.InputOffset()
+	if len(c.parts) <= 2 {
+		return nil, err
+	}
+	return c, err
 }
 
 // decodeBelow reads the object or array that open begins; nil when nothing in it matters to the walk.

@@ -66,3 +66,14 @@ func (d *duck) StatementType(_ context.Context, q string) (count int, typ string
 	})
 	return count, typ, err
 }
+
+func (d *duck) DeserializeSQL(ctx context.Context, tree string) (string, error) {
+	var out string
+	err := d.conn.QueryRowContext(ctx, "SELECT json_deserialize_sql(?::JSON)", tree).Scan(&out)
+	return out, err
+}
+
+func (d *duck) CreateTempView(ctx context.Context, name, q string) error {
+	_, err := d.conn.ExecContext(ctx, "CREATE OR REPLACE TEMP VIEW "+quoteName(name)+" AS "+q)
+	return err
+}

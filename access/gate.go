@@ -21,6 +21,10 @@ type Parser interface {
 	// statement's type in upper case (SELECT, INSERT, EXPLAIN, …). It is called only with text that passed
 	// everything else, since preparing may already open files. A binder error is returned as fault.InvalidSQL.
 	StatementType(ctx context.Context, sql string) (count int, typ string, err error)
+	// DeserializeSQL returns the text of a syntax tree that SerializeSQL has given.
+	DeserializeSQL(ctx context.Context, tree string) (sql string, err error)
+	// CreateTempView makes a view of the connection's own, or puts it in the place of one of that name.
+	CreateTempView(ctx context.Context, name, sql string) error
 }
 
 // Resolver says which dataset a table or view belongs to. schema is "main" where the statement named none. Names are
@@ -52,6 +56,10 @@ type Statement struct {
 	Datasets []string // that the tables belong to, sorted, without doubles
 	// Targets are those tables by dataset, folded, as the copy names them: "orders" of schema main, "shop.orders" of another.
 	Targets map[string][]string
+	// Views have to be made on the connection before SQL is prepared there.
+	Views []View
+	// Audience names whom the rows are for, where others who may run the statement get other rows; "" is all of them.
+	Audience string
 
 	parsed   Parsed
 	position bool // in the place of _pintail.position()
@@ -74,6 +82,9 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 		return Statement{}, fault.New(fault.InvalidSQL, "bind long lists as parameters", "the statement has %d bytes, the most is %d", len(sql), sqlBytesMax)
 	case !utf8.ValidString(sql) || strings.ContainsRune(sql, 0):
 		return Statement{}, fault.New(fault.InvalidSQL, "send the statement as UTF-8", "the statement is not valid UTF-8 text or holds a NUL")
+	}
+	if err := checkRuns(sql); err != nil {
+		return Statement{}, err
 	}
 	if isPosition(sql) && !st.readsAll(p) {
 		return st.position(p), nil
@@ -99,8 +110,15 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 		// Put together from what was parsed, so that what runs is EXPLAIN of exactly the body.
 		out.SQL, want = explain+" "+body, "EXPLAIN"
 	}
-	if err := st.describe(p, &out); err != nil {
+	tables, err := st.describe(p, &out)
+	if err != nil {
 		return Statement{}, err
+	}
+	out.setViews(p, tables)
+	if len(tables) > 0 {
+		if err := out.apply(ctx, p, ast, tables, parser); err != nil {
+			return Statement{}, err
+		}
 	}
 	count, typ, err := parser.StatementType(ctx, out.SQL)
 	if err != nil {
@@ -116,7 +134,8 @@ func (a *Access) Gate(ctx context.Context, p Principal, sql string, parser Parse
 func (a *Access) Again(p Principal, s Statement) (Statement, error) {
 	st := a.state.Load()
 	if !s.position {
-		err := st.describe(p, &s)
+		tables, err := st.describe(p, &s)
+		s.setViews(p, tables)
 		return s, err
 	}
 	if now := st.position(p); now.SQL != s.SQL {
@@ -125,16 +144,16 @@ func (a *Access) Again(p Principal, s Statement) (Statement, error) {
 	return s, nil
 }
 
-// describe checks what a statement calls and reads, and enters the datasets.
-func (st *state) describe(p Principal, s *Statement) error {
+// describe checks what a statement calls and reads, and enters the datasets. It returns the tables of which p sees only a part.
+func (st *state) describe(p Principal, s *Statement) ([]restricted, error) {
 	if err := st.checkFunctions(p, s.parsed); err != nil {
-		return err
+		return nil, err
 	}
 	s.Datasets, s.Targets = nil, map[string][]string{}
 	for _, o := range s.parsed.Tables {
 		dataset, schema, err := st.checkTable(p, o)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if dataset == "" {
 			continue
@@ -151,7 +170,7 @@ func (st *state) describe(p Principal, s *Statement) error {
 		}
 	}
 	slices.Sort(s.Datasets)
-	return nil
+	return st.restrict(p, s.parsed)
 }
 
 func refusal(err error) error {
@@ -193,7 +212,7 @@ func (st *state) checkFunctions(p Principal, parsed Parsed) error {
 		}
 	}
 	for _, f := range parsed.Functions {
-		if st.functions[f] {
+		if st.functions[f] || f == ClaimFunction {
 			continue
 		}
 		if err := check("function", f, functionAdmin); err != nil {

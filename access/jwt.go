@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -41,7 +42,7 @@ type jwtVerifier struct {
 func newVerifier(cfg JWT, keys *keySet) *jwtVerifier {
 	return &jwtVerifier{cfg: cfg, keys: keys, parser: jwt.NewParser(
 		jwt.WithValidMethods(jwtMethods), jwt.WithIssuer(cfg.Issuer), jwt.WithAudience(cfg.Audience),
-		jwt.WithExpirationRequired(), jwt.WithLeeway(jwtLeeway))}
+		jwt.WithExpirationRequired(), jwt.WithLeeway(jwtLeeway), jwt.WithJSONNumber())}
 }
 
 func looksLikeJWT(token string) bool {
@@ -69,6 +70,18 @@ func (c claims) name() string {
 		return e
 	}
 	return c.text("sub")
+}
+
+// object is the claims as JSON, own before those of the token. What is another one in each token of the same person is left out.
+func (c claims) object(own map[string]string) string {
+	all := maps.Clone(c)
+	for _, name := range []string{"exp", "iat", "nbf", "jti"} {
+		delete(all, name)
+	}
+	for name, value := range own {
+		all[name] = value
+	}
+	return string(encode(all))
 }
 
 func (v *jwtVerifier) verify(ctx context.Context, token string) (claims, error) {
@@ -122,14 +135,14 @@ func (st *state) claimsPrincipal(c claims) (Principal, error) {
 	}
 	for _, n := range []string{c.email(), c.text("sub")} {
 		if u := st.byName[n]; u != nil && !u.hasPassword && !u.hasToken {
-			return st.principal(u.name, u.role)
+			return st.principal(u.name, u.role, c.object(u.own))
 		}
 	}
 	var roles []string
 	switch v := c[st.jwt.cfg.RoleClaim].(type) {
 	case nil:
 		if st.jwt.cfg.DefaultRole != "" {
-			return st.principal(name, st.jwt.cfg.DefaultRole)
+			return st.principal(name, st.jwt.cfg.DefaultRole, c.object(nil))
 		}
 		return Principal{}, fault.New(fault.Forbidden, fmt.Sprintf("add a user of that name, put a role into claim %q, or set jwt.default_role", st.jwt.cfg.RoleClaim), "%s has no role", name)
 	case string:
@@ -142,8 +155,8 @@ func (st *state) claimsPrincipal(c claims) (Principal, error) {
 		}
 	}
 	for _, r := range roles {
-		if c := st.roles[r]; c != nil && !c.builtin {
-			return st.principal(name, r)
+		if known := st.roles[r]; known != nil && !known.builtin {
+			return st.principal(name, r, c.object(nil))
 		}
 	}
 	return Principal{}, fault.New(fault.Forbidden, "define one of them under roles:, or have another one issued", "%s has the roles %q, none of which is configured", name, roles)

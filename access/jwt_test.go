@@ -145,6 +145,10 @@ func TestJWT(t *testing.T) {
 	} {
 		p, err := a.Authenticate(WithRemote(context.Background(), name), c.token, "", "", false)
 		require.Equal(t, c.code, fault.CodeOf(err), "%s: %v", name, err)
+		if err == nil {
+			require.Contains(t, p.Claims, `"sub":"`, name)
+			p.Claims = ""
+		}
 		require.Equal(t, c.want, p, name)
 		if err != nil {
 			require.ErrorContains(t, err, c.says, name)
@@ -209,4 +213,12 @@ func TestJWKSDownAndRotated(t *testing.T) {
 	later(jwksRetry)
 	require.NoError(t, login(next), "a new key is fetched when a token names it")
 	require.Equal(t, fault.Unauthenticated, fault.CodeOf(login(token)), "a key withdrawn is not taken any more")
+}
+
+// Claims are those of the token, but for what changes with each one, under those that the configuration gives the user.
+func TestClaims(t *testing.T) {
+	c := claims{"sub": "7", "tenant": "acme", "groups": []any{"a", "b"}, "exp": json.Number("1"), "iat": json.Number("1"), "n": json.Number("9007199254740993")}
+	require.JSONEq(t, `{"sub":"7","tenant":"acme","groups":["a","b"],"n":9007199254740993}`, c.object(nil))
+	require.JSONEq(t, `{"sub":"7","tenant":"other","groups":["a","b"],"n":9007199254740993}`, c.object(map[string]string{"tenant": "other"}))
+	require.Len(t, c, 6, "it is a copy")
 }

@@ -24,6 +24,8 @@ const tokenBytesMin = 16
 // user is a User without its secrets.
 type user struct {
 	name, role  string
+	own         map[string]string // claims that the configuration gives
+	claims      string            // as Principal.Claims, of one who logs in with a secret
 	hasToken    bool
 	token       [sha256.Size]byte
 	hasPassword bool
@@ -42,6 +44,7 @@ var processKey = func() []byte {
 
 func newUser(u User) (*user, error) {
 	c := &user{name: u.Name, role: u.Role, hasToken: u.Token != "", hasPassword: u.Password != ""}
+	c.own, c.claims = u.Claims, claims{"sub": u.Name}.object(u.Claims)
 	if c.hasToken {
 		c.token = sha256.Sum256([]byte(u.Token))
 	}
@@ -108,12 +111,17 @@ func (a *Access) Authenticate(ctx context.Context, bearer, basicUser, basicPassw
 	return Principal{}, fault.New(fault.Unauthenticated, "send Authorization: Bearer TOKEN, or a user and a password", "no credentials were sent")
 }
 
-func (st *state) principal(name, roleName string) (Principal, error) {
+// login is the principal of a user of the configuration.
+func (st *state) login(u *user) (Principal, error) {
+	return st.principal(u.name, u.role, u.claims)
+}
+
+func (st *state) principal(name, roleName, claims string) (Principal, error) {
 	r := st.roles[roleName]
 	if r == nil {
 		return Principal{}, fault.New(fault.Forbidden, "define the role in the configuration, or give another one to whoever issues the token", "%s has role %q, which is not configured", name, roleName)
 	}
-	return Principal{User: name, Role: roleName, Admin: r.Admin}, nil
+	return Principal{User: name, Role: roleName, Admin: r.Admin, Claims: claims}, nil
 }
 
 func (a *Access) bearer(ctx context.Context, st *state, token string) (p Principal, who string, err error) {
@@ -125,7 +133,7 @@ func (a *Access) bearer(ctx context.Context, st *state, token string) (p Princip
 		}
 	}
 	if found != nil {
-		p, err = st.principal(found.name, found.role)
+		p, err = st.login(found)
 		return p, found.name, err
 	}
 	if strings.HasPrefix(token, sessionTokenPrefix) {
@@ -148,7 +156,7 @@ func (a *Access) password(ctx context.Context, st *state, remote, name, password
 	if u != nil && u.hasPassword {
 		f := fingerprint(name, password)
 		if k := u.known.Load(); k != nil && subtle.ConstantTimeCompare(k[:], f[:]) == 1 {
-			return st.principal(u.name, u.role)
+			return st.login(u)
 		}
 	}
 	// The right password costs argon2 as well, so it waits too while its user and address are being guessed.
@@ -171,7 +179,7 @@ func (a *Access) password(ctx context.Context, st *state, remote, name, password
 	f := fingerprint(name, password)
 	u.known.Store(&f)
 	a.throttle.forget(remote, name)
-	return st.principal(u.name, u.role)
+	return st.login(u)
 }
 
 // refuse counts and logs a failed login. Unknown names are not logged: people type passwords into the user's field.

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,7 +20,7 @@ type LoginMethod int
 // The methods. LoginSecret sends a password or a token as it is, so it is only for connections that nobody else reads.
 const (
 	LoginNone   LoginMethod = iota // nobody has to log in: Authenticate decides by the address
-	LoginSCRAM                     // SCRAM-SHA-256
+	LoginSCRAM                     // SCRAM-SHA-256, with channel binding over TLS
 	LoginSecret                    // LoginWithSecret
 )
 
@@ -84,7 +85,11 @@ type Scram struct {
 	ctx   context.Context
 	name  string
 	user  *user // nil: there is none with a password
+	keys  scramKeys
 	steps *scram.ServerConversation
+
+	binding []byte // what binds the connection, by tls-server-end-point; nil: it cannot be bound
+	bound   *boundLogin
 }
 
 // scramKeys are what the server keeps of a password. The salt comes from the name, so that it stays the same for a name without a
@@ -111,16 +116,18 @@ func newScramKeys(name, password string) scramKeys {
 	return scramKeys{stored: c.StoredKey, server: c.ServerKey}
 }
 
-// NewScram begins a login of name. fault.Limit after too many failures.
-func (a *Access) NewScram(ctx context.Context, name string) (*Scram, error) {
+// NewScram begins a login of name. binding is the connection's tls-server-end-point, where SCRAM-SHA-256-PLUS was offered; nil where it
+// was not. fault.Limit after too many failures.
+func (a *Access) NewScram(ctx context.Context, name string, binding []byte) (*Scram, error) {
 	if wait := a.throttle.blocked(Remote(ctx), name); wait > 0 {
 		return nil, tooMany(wait)
 	}
-	s := &Scram{a: a, st: a.state.Load(), ctx: ctx, name: name}
+	s := &Scram{a: a, st: a.state.Load(), ctx: ctx, name: name, binding: binding}
 	keys := scramKeys{stored: keyed("no key", name), server: keyed("no key", name)}
 	if u := s.st.byName[name]; u != nil && u.hasPassword {
 		s.user, keys = u, u.scram
 	}
+	s.keys = keys
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) {
 		return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: scramSalt(name), Iters: scramIterations}, StoredKey: keys.stored, ServerKey: keys.server}, nil
 	})
@@ -131,14 +138,23 @@ func (a *Access) NewScram(ctx context.Context, name string) (*Scram, error) {
 	return s, nil
 }
 
-// First answers the client's first message. fault.Usage for one that is malformed.
-func (s *Scram) First(message string) (string, error) {
+// First answers the client's first message, by SCRAM-SHA-256-PLUS with plus. fault.Usage for one that is malformed.
+func (s *Scram) First(message string, plus bool) (string, error) {
+	switch {
+	case plus:
+		return s.firstBound(message)
+	case strings.HasPrefix(message, "p="):
+		return "", fault.New(fault.Usage, "choose SCRAM-SHA-256-PLUS to bind the channel", "the client's first SCRAM message binds the channel, and its mechanism does not")
+	case strings.HasPrefix(message, "y,") && s.binding != nil:
+		// Somebody in between has kept the offer from the client.
+		return "", s.refused(fault.New(fault.Unauthenticated, "the connection may be tampered with: connect with channel_binding=require", "the client says that the server does not support channel binding, and it does"))
+	}
 	if strings.HasPrefix(message, ",") || message == "" {
 		return "", fault.New(fault.Usage, "", "the client's first SCRAM message is malformed")
 	}
 	reply, err := s.steps.Step(message)
 	if err != nil {
-		return "", fault.New(fault.Usage, "channel binding is not offered", "the client's first SCRAM message: %w", err)
+		return "", fault.New(fault.Usage, "", "the client's first SCRAM message: %w", err)
 	}
 	return reply, nil
 }
@@ -152,13 +168,26 @@ func (s *Scram) Final(message string) (string, Principal, error) {
 	if proof, err := base64.StdEncoding.DecodeString(message[at+len(",p="):]); err != nil || len(proof) != sha256.Size {
 		return "", Principal{}, fault.New(fault.Usage, "", "the client's last SCRAM message is malformed")
 	}
-	remote := Remote(s.ctx)
-	reply, err := s.steps.Step(message)
-	if err != nil || !s.steps.Valid() || s.user == nil {
-		wrong := fault.New(fault.Unauthenticated, "check user and password; a token is taken only over TLS or from this machine", "user or password is wrong")
-		return "", Principal{}, s.a.refuse(s.ctx, remote, s.name, s.st.byName[s.name] == nil, wrong)
+	var reply string
+	var err error
+	valid := false
+	if s.bound != nil {
+		reply, valid, err = s.bound.final(message, s.keys)
+	} else if reply, err = s.steps.Step(message); err == nil {
+		valid = s.steps.Valid()
 	}
-	s.a.throttle.forget(remote, s.name)
-	p, err := s.st.principal(s.user.name, s.user.role)
+	if err != nil || !valid || s.user == nil {
+		wrong := fault.New(fault.Unauthenticated, "check user and password; a token is taken only over TLS or from this machine", "user or password is wrong")
+		if errors.Is(err, errOtherChannel) {
+			wrong = fault.New(fault.Unauthenticated, "somebody may stand between client and server: check the certificate that the client sees", "%w", err)
+		}
+		return "", Principal{}, s.refused(wrong)
+	}
+	s.a.throttle.forget(Remote(s.ctx), s.name)
+	p, err := s.st.login(s.user)
 	return reply, p, err
+}
+
+func (s *Scram) refused(err error) error {
+	return s.a.refuse(s.ctx, Remote(s.ctx), s.name, s.st.byName[s.name] == nil, err)
 }

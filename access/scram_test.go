@@ -19,11 +19,11 @@ func scramLogin(t *testing.T, a *Access, name, password string) (Principal, erro
 	talk := client.NewConversation()
 	first, err := talk.Step("")
 	require.NoError(t, err)
-	s, err := a.NewScram(WithRemote(context.Background(), "10.0.0.1:1"), name)
+	s, err := a.NewScram(WithRemote(context.Background(), "10.0.0.1:1"), name, nil)
 	if err != nil {
 		return Principal{}, err
 	}
-	answer, err := s.First(first)
+	answer, err := s.First(first, false)
 	require.NoError(t, err)
 	final, err := talk.Step(answer)
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestScram(t *testing.T) {
 	require.NoError(t, err)
 	p, err := scramLogin(t, a, "grafana", "pa:ss wörd")
 	require.NoError(t, err)
-	require.Equal(t, Principal{User: "grafana", Role: "reader"}, p)
+	require.Equal(t, Principal{User: "grafana", Role: "reader", Claims: `{"sub":"grafana"}`}, p)
 	for _, name := range []string{"grafana", "loader", "nobody", ""} { // a token is no password
 		_, err = scramLogin(t, a, name, loaderToken)
 		require.Equal(t, fault.Unauthenticated, fault.CodeOf(err), name)
@@ -58,15 +58,15 @@ func TestScram(t *testing.T) {
 	require.Equal(t, fault.Limit, fault.CodeOf(err))
 
 	for _, message := range []string{"", ",,n=,r=x", "n,,", "p=tls-unique,,n=,r=x", "n,,m=1,n=,r=x", "n,,x=,r=y"} {
-		s, err := a.NewScram(context.Background(), "grafana")
+		s, err := a.NewScram(context.Background(), "grafana", nil)
 		require.NoError(t, err)
-		_, err = s.First(message)
+		_, err = s.First(message, false)
 		require.Equal(t, fault.Usage, fault.CodeOf(err), message)
 	}
 	for _, message := range []string{"", "c=biws,r=x,p=", "c=biws,r=x,p=" + strings.Repeat("A", 4000), "p=x"} {
-		s, err := a.NewScram(context.Background(), "grafana")
+		s, err := a.NewScram(context.Background(), "grafana", nil)
 		require.NoError(t, err)
-		_, err = s.First("n,,n=,r=x")
+		_, err = s.First("n,,n=,r=x", false)
 		require.NoError(t, err)
 		_, _, err = s.Final(message)
 		require.Equal(t, fault.Usage, fault.CodeOf(err), message)

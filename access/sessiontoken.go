@@ -55,6 +55,6 @@ func (st *state) session(token string) (p Principal, who string, err error) {
 	if subtle.ConstantTimeCompare(signature, u.signSession(body)) != 1 {
 		return Principal{}, u.name, wrong
 	}
-	p, err = st.principal(u.name, u.role)
+	p, err = st.login(u)
 	return p, u.name, err
 }

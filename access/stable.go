@@ -49,7 +49,7 @@ func Volatile(sql string) bool {
 // Stable says whether the statement gives the same rows again as long as its Targets are the same, but for their order where it does not
 // say one. Views among them may be volatile all the same.
 func (s Statement) Stable() bool {
-	if s.position || s.Explain || Volatile(s.SQL) || len(s.parsed.Listings) > 0 {
+	if s.position || s.Explain || Volatile(s.SQL) || len(s.parsed.Listings) > 0 || slices.ContainsFunc(s.Views, func(v View) bool { return Volatile(v.SQL) }) {
 		return false
 	}
 	named := 0

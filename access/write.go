@@ -42,6 +42,13 @@ func (a *Access) Owner(schema, table string) (dataset string, ok bool) {
 	return a.state.Load().owner(schema, table)
 }
 
+// Writes says whether p may write any table at all.
+func (a *Access) Writes(p Principal) bool {
+	st := a.state.Load()
+	r := st.roles[p.Role]
+	return st.admin(p) || r != nil && len(r.write) > 0
+}
+
 // CanWrite says whether p may make, replace and append to the table, which need not be there. Nobody may where it is a dataset's, or in the
 // schema of a replica.
 func (a *Access) CanWrite(p Principal, schema, table string) error {

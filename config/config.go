@@ -180,14 +180,17 @@ type TableOptions struct {
 
 // Server is the doors and who they are open to.
 type Server struct {
-	HTTP        Listen   `yaml:"http" help:"The HTTP API."`
-	Flight      Listen   `yaml:"flight" help:"Arrow Flight and Flight SQL; closed when absent."`
-	PGWire      Listen   `yaml:"pgwire" help:"PostgreSQL's wire protocol; closed when absent."`
-	TLS         TLS      `yaml:"tls" help:"Certificates for every door."`
-	JWT         JWT      `yaml:"jwt" help:"Bearer tokens signed by an identity provider."`
-	Insecure    bool     `yaml:"insecure" help:"Allows listening beyond loopback without users and TLS." default:"false"`
-	QueryLog    QueryLog `yaml:"query_log" help:"A line of JSON for the start and one for the end of each statement of a reader."`
-	MetricsOpen *bool    `yaml:"metrics_open" help:"Whether /metrics needs no credentials." computed:"open when http listens on loopback" example:"true"`
+	HTTP        Listen        `yaml:"http" help:"The HTTP API."`
+	Flight      Listen        `yaml:"flight" help:"Arrow Flight and Flight SQL; closed when absent."`
+	PGWire      Listen        `yaml:"pgwire" help:"PostgreSQL's wire protocol; closed when absent."`
+	TLS         TLS           `yaml:"tls" help:"Certificates for every door."`
+	JWT         JWT           `yaml:"jwt" help:"Bearer tokens signed by an identity provider."`
+	Insecure    bool          `yaml:"insecure" help:"Allows listening beyond loopback without users and TLS." default:"false"`
+	QueryLog    QueryLog      `yaml:"query_log" help:"A line of JSON for the start and one for the end of each statement of a reader."`
+	SlowQuery   time.Duration `yaml:"slow_query" help:"A statement that lasts longer, from its arrival to its last row, is a warning in the log, with where its time went; 0 is none." default:"10s" example:"2s"`
+	SlowProfile bool          `yaml:"slow_profile" help:"The line of a slow statement has the operators that took longest. For that every statement is profiled, which costs it about 0.1 ms." default:"false"`
+	Tracing     Tracing       `yaml:"tracing" help:"Statements and syncs as traces of OpenTelemetry."`
+	MetricsOpen *bool         `yaml:"metrics_open" help:"Whether /metrics needs no credentials." computed:"open when http listens on loopback" example:"true"`
 }
 
 // QueryLog is a file that is rotated by its size.
@@ -195,6 +198,15 @@ type QueryLog struct {
 	Path    string `yaml:"path" help:"The file, readable for its user alone; empty is none. It holds statements, but never parameters." example:"log/queries.jsonl"`
 	MaxSize Size   `yaml:"max_size" help:"It is renamed when it is this large, and a new one begun." default:"100MiB"`
 	Keep    int    `yaml:"keep" help:"Renamed files that are kept." default:"5" min:"1" max:"1000"`
+}
+
+// Tracing says where traces go. The variables of OpenTelemetry (OTEL_…) mean what they mean everywhere; a key that is given here comes first.
+type Tracing struct {
+	Endpoint   string            `yaml:"endpoint" help:"URL of the collector, which takes OTLP. Without one, and without a variable that names one, nothing is traced." computed:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT" example:"http://127.0.0.1:4318"`
+	Protocol   string            `yaml:"protocol" help:"How OTLP is sent." computed:"OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf" example:"grpc" enum:"http/protobuf|grpc"`
+	Headers    map[string]Secret `yaml:"headers" help:"Headers that the collector wants, such as those that authenticate." example:"{authorization: \"Bearer ${OTLP_TOKEN}\"}"`
+	Sample     *float64          `yaml:"sample" help:"Share of the traces begun here that is sent. Of a trace that a client has begun, the client has decided." computed:"OTEL_TRACES_SAMPLER, else 1" example:"0.1" min:"0" max:"1"`
+	Statements string            `yaml:"statements" help:"What traces tell of a statement's text: redacted has ? in place of every literal. Parameters are never told." default:"redacted" enum:"redacted|full|none"`
 }
 
 // Listen is one door. An empty Listen is closed.
@@ -224,20 +236,23 @@ func (j JWT) Enabled() bool { return j.JWKSURL != "" }
 // User is a name with a password, a token, or both.
 type User struct {
 	Name     string
-	Password Secret `yaml:"password" help:"For Basic authentication." example:"${GRAFANA_PASSWORD}"`
-	Token    Secret `yaml:"token" help:"Static bearer token." example:"${LOADER_TOKEN}"`
-	Role     string `yaml:"role" help:"A role of this file, or admin." example:"reader"`
+	Password Secret            `yaml:"password" help:"For Basic authentication." example:"${GRAFANA_PASSWORD}"`
+	Token    Secret            `yaml:"token" help:"Static bearer token." example:"${LOADER_TOKEN}"`
+	Role     string            `yaml:"role" help:"A role of this file, or admin." example:"reader"`
+	Claims   map[string]string `yaml:"claims" help:"What _pintail.claim('NAME') gives for this user, before what a JWT says." example:"{tenant: acme}"`
 	Line     int
 }
 
 // Role says what its users may read and write, and how much.
 type Role struct {
-	Name   string
-	Read   []string `yaml:"read" help:"What may be read: * or dataset.* or a dataset's table; * and ? match inside a name." example:"[\"*\"]"`
-	Write  []string `yaml:"write" help:"What may be written, in the same form. Tables of a sync are never writable." example:"[\"events.*\"]"`
-	Admin  bool     `yaml:"admin" help:"May read everything, start and cancel runs, reset watermarks and reload." default:"false"`
-	Limits Limits   `yaml:"limits" help:"Limits of each statement of the role; 0 is none."`
-	Line   int
+	Name       string
+	Read       []string                     `yaml:"read" help:"What may be read: * or dataset.* or a dataset's table; * and ? match inside a name." example:"[\"*\"]"`
+	Write      []string                     `yaml:"write" help:"What may be written, in the same form. Tables of a sync are never writable." example:"[\"events.*\"]"`
+	Admin      bool                         `yaml:"admin" help:"May read everything, start and cancel runs, reset watermarks and reload." default:"false"`
+	RowFilters map[string]string            `yaml:"row_filters" help:"Conditions in DuckDB's SQL by dataset.* or dataset.table: only rows for which they hold are there for the role." example:"{shop.orders: \"tenant = _pintail.claim('tenant')\"}"`
+	Masks      map[string]map[string]string `yaml:"masks" help:"Expressions in DuckDB's SQL by table and column: what the role sees in the column's place." example:"{shop.customers: {email: \"'***'\"}}"`
+	Limits     Limits                       `yaml:"limits" help:"Limits of each statement of the role; 0 is none."`
+	Line       int
 }
 
 // Limits bound the statements of a role; 0 is no limit.

@@ -239,7 +239,7 @@ func (d *decoder) scalar(n *node, v reflect.Value, path string, tag reflect.Stru
 			d.bad(n, path, "needs %s, not %s: put it in quotes if that is what you mean", want, n.describe())
 			return
 		}
-	case reflect.Bool, reflect.Int, reflect.Int64:
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64:
 		_, isDuration := v.Interface().(time.Duration)
 		_, isSize := v.Interface().(Size)
 		if isText && !isDuration && !isSize {
@@ -274,10 +274,18 @@ func (d *decoder) limits(n *node, v reflect.Value, path string, tag reflect.Stru
 		setDefault(v, tag)
 		return
 	}
+	low, high := tag.Get("min"), tag.Get("max")
+	if v.CanFloat() {
+		lowest, lowErr := strconv.ParseFloat(low, 64)
+		highest, highErr := strconv.ParseFloat(high, 64)
+		if f := v.Float(); lowErr == nil && highErr == nil && !(f >= lowest && f <= highest) {
+			d.bad(n, path, "needs a number from %s to %s, not %s", low, high, n.describe())
+		}
+		return
+	}
 	if !v.CanInt() {
 		return
 	}
-	low, high := tag.Get("min"), tag.Get("max")
 	if lowest, err := strconv.ParseInt(low, 10, 64); err == nil && v.Int() < lowest {
 		d.bad(n, path, "%d is too small: %s at least", v.Int(), low)
 	}
@@ -303,6 +311,8 @@ func wants(v reflect.Value) string {
 		return "true or false"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	}
 	return "a text"
 }
@@ -336,6 +346,13 @@ func setScalar(v reflect.Value, text string) error {
 			return err
 		}
 		v.SetInt(i)
+		return nil
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil {
+			return err
+		}
+		v.SetFloat(f)
 		return nil
 	}
 	return fmt.Errorf("no scalar: %s", v.Type())

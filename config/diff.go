@@ -276,7 +276,7 @@ func diffAccess(old, new *Config) []Change {
 	maps.Copy(users, new.Users)
 	for _, name := range sortedKeys(users) {
 		a, b := old.Users[name], new.Users[name]
-		same := a != nil && b != nil && a.Password == b.Password && a.Token == b.Token && a.Role == b.Role
+		same := a != nil && b != nil && a.Password == b.Password && a.Token == b.Token && a.Role == b.Role && maps.Equal(a.Claims, b.Claims)
 		add("user", name, a != nil, b != nil, same)
 	}
 	roles := maps.Clone(old.Roles)

@@ -87,6 +87,14 @@ func typeSchema(t reflect.Type, tag reflect.StructTag) object {
 		return texts
 	case reflect.Bool:
 		return object{"anyOf": []object{{"type": []string{"boolean", "null"}}, variable()}}
+	case reflect.Float64:
+		number := object{"type": []string{"number", "null"}}
+		for tagKey, schemaKey := range map[string]string{"min": "minimum", "max": "maximum"} {
+			if n, err := strconv.ParseFloat(tag.Get(tagKey), 64); err == nil {
+				number[schemaKey] = n
+			}
+		}
+		return object{"anyOf": []object{number, variable()}}
 	case reflect.Int, reflect.Int64:
 		number := object{"type": []string{"integer", "null"}}
 		for tagKey, schemaKey := range map[string]string{"min": "minimum", "max": "maximum"} {

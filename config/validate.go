@@ -11,11 +11,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pintaildb/pintail/internal/sqlexpr"
 )
 
 var (
 	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 	plainName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}$`)
+	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	duckType   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_ ,()\[\]]*$`)
 )
 
@@ -335,6 +338,42 @@ func (v *validator) access() {
 		}
 		v.grants(join(at, "read"), role.Read, role.Write)
 		v.grants(join(at, "write"), role.Write, role.Write) // clients make tables
+		v.policies(at, role)
+	}
+}
+
+// policies checks row filters and masks; whether their SQL fits the tables, the copy tells.
+func (v *validator) policies(at string, role *Role) {
+	names := map[string]string{} // pattern → where it stands
+	for _, name := range sortedKeys(role.RowFilters) {
+		names[name] = join(join(at, "row_filters"), name)
+		if strings.TrimSpace(role.RowFilters[name]) == "" {
+			v.fail(names[name], "needs a condition over the table's columns; true lets every row through")
+		} else if !sqlexpr.Closed(role.RowFilters[name]) {
+			v.fail(names[name], "is not one condition: its parentheses, quotes or comments do not match, or it holds a semicolon")
+		}
+	}
+	for _, name := range sortedKeys(role.Masks) {
+		names[name] = join(join(at, "masks"), name)
+		if name == "*" || strings.HasSuffix(name, ".*") || !strings.Contains(name, ".") {
+			v.fail(names[name], "names no table: write dataset.table")
+		}
+		for column, value := range role.Masks[name] {
+			if strings.TrimSpace(value) == "" {
+				v.fail(join(names[name], column), "needs an expression; NULL shows nothing")
+			} else if !sqlexpr.Closed(value) {
+				v.fail(join(names[name], column), "is not one expression: its parentheses, quotes or comments do not match, or it holds a semicolon")
+			}
+		}
+	}
+	for _, name := range sortedKeys(names) {
+		if role.Admin {
+			v.fail(names[name], "an administrator sees every row and value: take admin: true away, or this")
+		} else if strings.ContainsAny(strings.TrimSuffix(strings.TrimSuffix(name, "*"), "."), "*?") {
+			v.fail(names[name], "%q is not taken: write *, dataset.* or dataset.table", name)
+		} else if !v.granted(name) && !slices.Contains(role.Read, name) {
+			v.warn(names[name], "%s names nothing that exists here%s", name, didYouMean(strings.TrimSuffix(name, ".*"), v.c.DatasetNames()))
+		}
 	}
 }
 
@@ -402,9 +441,28 @@ func (v *validator) server() {
 	if s.JWT.Enabled() && s.JWT.Audience == "" {
 		v.warn("server.jwt", "without audience a token made for another service is accepted")
 	}
+	v.tracing(&s.Tracing)
 	v.listen("server.http", s.HTTP)
 	v.listen("server.flight", s.Flight)
 	v.listen("server.pgwire", s.PGWire)
+}
+
+func (v *validator) tracing(t *Tracing) {
+	u, err := url.Parse(t.Endpoint)
+	switch {
+	case t.Endpoint == "":
+	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		v.fail("server.tracing.endpoint", "%q is not the URL of a collector, such as http://127.0.0.1:4318", t.Endpoint)
+	case u.User != nil:
+		v.fail("server.tracing.endpoint", "must not hold credentials: they go into headers")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()) && len(t.Headers) > 0:
+		v.warn("server.tracing.endpoint", "its headers can be read on the way: use https")
+	}
+	for _, name := range sortedKeys(t.Headers) {
+		if !headerName.MatchString(name) || strings.ContainsAny(string(t.Headers[name]), "\r\n\x00") {
+			v.fail(join("server.tracing.headers", name), "is not a header")
+		}
+	}
 }
 
 func (v *validator) listen(at string, l Listen) {

@@ -3,11 +3,15 @@ package query
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pintaildb/pintail/access"
@@ -59,6 +63,46 @@ func TestAudit(t *testing.T) {
 	require.Equal(t, "SELECT * FROM hidden", lines[3].SQL)
 }
 
+// A slow statement is a warning with all that tells why, whose line is there once.
+func TestSlowStatement(t *testing.T) {
+	var log bytes.Buffer
+	c, _ := newCore(t, Options{Slow: 50 * time.Millisecond, Log: slog.New(slog.NewJSONHandler(&log, nil))}, access.Limits{})
+	_, _, err := run(t, c, Request{SQL: "SELECT count(*) FROM t", Door: "http"})
+	require.NoError(t, err)
+	require.Empty(t, log.String())
+
+	r, err := c.Run(access.WithRemote(t.Context(), "10.1.2.3:4567"), reader, Request{SQL: "SELECT word, $1 FROM t", Params: []any{"row 7777"}, Door: "pgwire"})
+	require.NoError(t, err)
+	for time.Since(r.arrived) < 60*time.Millisecond { // a client that takes its time
+		time.Sleep(time.Millisecond)
+	}
+	_, err = all(t, r)
+	require.NoError(t, err)
+	line := struct {
+		Level, Msg, Door, Remote, Query, User, Role, SQL string
+		Rows                                             int
+		Datasets                                         []string
+		Elapsed, Waited, Planned, First, Other, Taken    *float64
+	}{}
+	text := strings.NewReplacer("elapsed_ms", "elapsed", "waited_ms", "waited", "planned_ms", "planned", "first_rows_ms", "first", "other_rows_ms", "other", "taken_ms", "taken").Replace(log.String())
+	require.NoError(t, json.Unmarshal([]byte(text), &line), "one line: %s", log.String())
+	require.Equal(t, []string{"WARN", "slow query", "pgwire", "10.1.2.3", r.ID(), "ann", "reader", "SELECT word, $1 FROM t"}, []string{line.Level, line.Msg, line.Door, line.Remote, line.Query, line.User, line.Role, line.SQL})
+	require.Equal(t, 10000, line.Rows)
+	require.Equal(t, []string{"t"}, line.Datasets)
+	require.Greater(t, *line.Taken, 20.0)
+	require.InDelta(t, *line.Elapsed, *line.Waited+*line.Planned+*line.First+*line.Other+*line.Taken, 5)
+	require.NotContains(t, log.String(), "7777")
+	require.Equal(t, 1.0, testutil.ToFloat64(c.metrics.slow))
+
+	require.NotContains(t, log.String(), "operators", "the store does not profile")
+
+	log.Reset()
+	never, _ := newCore(t, Options{Slow: -1, Log: slog.New(slog.NewJSONHandler(&log, nil))}, access.Limits{})
+	_, _, err = run(t, never, Request{SQL: "SELECT count(*) FROM t"})
+	require.NoError(t, err)
+	require.Empty(t, log.String())
+}
+
 func TestNoStatementOutlivesTheLimitOfAll(t *testing.T) {
 	c, _ := newCore(t, Options{TimeMax: 200 * time.Millisecond}, access.Limits{})
 	r, err := c.Run(t.Context(), reader, Request{SQL: "SELECT a.range FROM range(1000000000000) a"})
@@ -99,4 +143,37 @@ func TestShortageCancelsTheOldestReader(t *testing.T) {
 
 	err = hungry()
 	require.Equal(t, fault.OutOfMemory, fault.CodeOf(err), "without readers there is nobody to take it from")
+}
+
+func TestSlowStatementTellsOperators(t *testing.T) {
+	ctx := context.Background()
+	st, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "q.duckdb"), MemoryLimit: 1 << 30, Threads: 2, Profile: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close(ctx)) })
+	acc, err := access.New(access.Config{Catalog: "q", Resolver: access.Tables{}}, nil, nil)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	c := New(st, acc, Options{Slow: 1, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	s := c.Session("http", access.Local(), store.Settings{})
+	prepared, err := s.Prepare(t.Context(), "SELECT range % 100 AS k, count(*) FROM range(1000000) GROUP BY k")
+	require.NoError(t, err)
+	defer prepared.Close()
+	for _, run := range []func() (*Result, error){
+		func() (*Result, error) { return prepared.Run(t.Context(), Request{}) },
+		func() (*Result, error) {
+			return s.Run(t.Context(), Request{SQL: "SELECT range % 100 AS k, count(*) FROM range(1000000) GROUP BY k"})
+		},
+	} {
+		log.Reset()
+		r, err := run()
+		require.NoError(t, err)
+		_, err = all(t, r)
+		require.NoError(t, err)
+		var line struct{ Operators []string }
+		require.NoError(t, json.Unmarshal(log.Bytes(), &line), log.String())
+		require.NotEmpty(t, line.Operators)
+		require.LessOrEqual(t, len(line.Operators), operatorsTold)
+		require.Contains(t, strings.Join(line.Operators, "; "), "GROUP_BY")
+		require.Contains(t, strings.Join(line.Operators, "; "), ", 100 rows")
+	}
 }

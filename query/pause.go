@@ -13,6 +13,7 @@ func (r *Result) Pause() {
 		return
 	}
 	r.paused = true
+	r.spans.event("paused")
 	r.core.admission.release(r.who.Role)
 }
 
@@ -30,5 +31,6 @@ func (r *Result) resume() error {
 		return r.reason(err)
 	}
 	r.paused = false
+	r.spans.event("resumed")
 	return nil
 }

@@ -50,6 +50,7 @@ func (r *Result) await(ctx context.Context, wanted map[string]change.LSN, wait t
 		wait = waitDefault
 	}
 	wait = min(wait, waitMax)
+	r.spans.enter(stagePosition)
 	replicas := r.core.opts.Replicas
 	names := slices.Sorted(maps.Keys(wanted))
 	for _, dataset := range names {

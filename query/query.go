@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/change"
@@ -26,12 +28,14 @@ type Options struct {
 	Concurrency int           // statements that run at once; 8
 	Queue       int           // statements that wait at most; 64
 	Wait        time.Duration // that a statement waits at most; 30 s
-	Slow        time.Duration // above it a statement is logged as a warning; 10 s
+	Slow        time.Duration // above it a statement is logged as a warning; 10 s; below 0: none is
 	TimeMax     time.Duration // of one statement, whatever its role: an old reader keeps dropped tables' space taken; 0 is none
 	Log         *slog.Logger
 	Registerer  prometheus.Registerer // nil: no metrics
 	Replicas    Replicas              // nil: there are none
 	Audit       *slog.Logger          // has a line for the start and one for the end of each statement; nil: none
+	Tracer      trace.Tracer          // nil: nothing is traced
+	TraceText   string                // what traces tell of a statement's text; TextRedacted
 }
 
 // Core runs statements. Its methods may be called from any goroutine.
@@ -43,8 +47,10 @@ type Core struct {
 	log       *slog.Logger
 	metrics   *metrics
 
-	mu   sync.Mutex
-	open map[string]*Result
+	mu       sync.Mutex
+	open     map[string]*Result
+	backends map[uint32]*Session // by process id
+	lastPID  uint32              // of a statement without a backend
 }
 
 // New makes a Core over an open store.
@@ -58,13 +64,13 @@ func New(st *store.Store, acc *access.Access, o Options) *Core {
 	if o.Wait <= 0 {
 		o.Wait = 30 * time.Second
 	}
-	if o.Slow <= 0 {
+	if o.Slow == 0 {
 		o.Slow = 10 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Core{store: st, access: acc, admission: newAdmission(o.Concurrency, o.Queue), opts: o, log: o.Log, open: map[string]*Result{}}
+	c := &Core{store: st, access: acc, admission: newAdmission(o.Concurrency, o.Queue), opts: o, log: o.Log, open: map[string]*Result{}, backends: map[uint32]*Session{}}
 	c.metrics = newMetrics(o.Registerer, c.admission)
 	st.OnShortage(c.relieve)
 	return c
@@ -83,6 +89,8 @@ type Request struct {
 	MinLSN map[string]change.LSN
 	// Positions asks for those of the Result, as MinLSN does. It costs the reading of them, and a transaction.
 	Positions bool
+
+	from *Session // nil: of none
 }
 
 // Result is a statement under way. One goroutine uses it, and must Close it.
@@ -93,6 +101,8 @@ type Result struct {
 	sql       string
 	door      string
 	remote    string
+	from      *Session // nil: of none
+	pid       uint32   // as clients of PostgreSQL know it
 	limits    access.Limits
 	rowsMax   int64 // 0: none
 	arrived   time.Time
@@ -117,6 +127,11 @@ type Result struct {
 	stream   *store.Rows
 	columns  []store.ResultColumn
 
+	spans              *spans
+	executing, flowing time.Time     // since it was planned, and since its first rows were there
+	fetched            time.Duration // that DuckDB took for the rows after the first
+	operators          []store.Operator
+
 	truncated bool
 	ended     bool // the stream has given its last row
 	closed    bool
@@ -137,13 +152,19 @@ func (c *Core) run(ctx context.Context, p access.Principal, set store.Settings, 
 	if r.limits.Rows > 0 && (r.rowsMax == 0 || r.rowsMax > r.limits.Rows) {
 		r.rowsMax = r.limits.Rows
 	}
-	ctx, r.cancel = context.WithCancelCause(ctx)
+	ctx, r.cancel = context.WithCancelCause(r.traced(ctx, st))
 	r.ctx = ctx
 	if req.Deadline > 0 {
 		r.cancelAfter(req.Deadline, fault.New(fault.Limit, "give it a later deadline, or ask for less", "the statement did not end within its deadline of %s", req.Deadline))
 	}
+	r.from = req.from
 	c.mu.Lock()
-	c.open[r.id] = r
+	if c.open[r.id] = r; r.from == nil || r.from.pid == 0 {
+		c.lastPID += 2 // those of backends are odd
+		r.pid = c.lastPID & math.MaxInt32
+	} else {
+		r.pid = r.from.pid
+	}
 	c.mu.Unlock()
 	r.audit("start")
 	if r.err = r.await(ctx, req.MinLSN, req.Deadline); r.err == nil {
@@ -158,6 +179,7 @@ func (c *Core) run(ctx context.Context, p access.Principal, set store.Settings, 
 
 func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	c := r.core
+	r.spans.enter(stageWait)
 	wait := r.cancelAfter(c.opts.Wait, fault.New(fault.Unavailable, "try again shortly", "the statement waited %s for others to end", c.opts.Wait))
 	if err := c.admission.acquire(r.ctx, r.who.Role, r.limits.Concurrency); err != nil {
 		return err
@@ -165,6 +187,8 @@ func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	r.admitted = true
 	wait.Stop()
 	r.started.Store(time.Now().UnixNano())
+	r.spans.event("started")
+	r.spans.enter(stageGate)
 	if r.limits.Time > 0 {
 		r.cancelAfter(r.limits.Time, fault.New(fault.Limit, "ask for less; the role's limits: time says how long", "the statement ran longer than role %q may: %s", r.who.Role, r.limits.Time))
 	}
@@ -187,20 +211,25 @@ func (r *Result) start(set store.Settings, st *Statement, req Request) error {
 	}
 	r.execute = func() (*store.Rows, error) {
 		if r.prepared != nil && len(known) == 0 && r.attempts == 1 {
+			r.executing = time.Now()
+			r.spans.enter(stageExecute)
 			if rows, err := r.prepared.asPlanned(r.ctx, req); rows != nil || err != nil {
 				return rows, err
 			}
 		}
+		r.spans.enter(stagePlan)
 		if err := r.transact(); err != nil {
 			return nil, err
 		}
 		if err := r.place(known, gated.Targets, req.MinLSN); err != nil {
 			return nil, err
 		}
-		stmt, err := r.plan(gated.SQL)
+		stmt, err := r.plan(gated)
 		if err != nil {
 			return nil, err
 		}
+		r.executing = time.Now()
+		r.spans.enter(stageExecute)
 		return stmt.Query(r.ctx, req.Params, req.Named)
 	}
 	if err := r.begin(); err != nil {
@@ -218,6 +247,9 @@ func (r *Result) ready(set store.Settings, st *Statement, sql string) (gated acc
 	if st != nil {
 		if gated, err = c.access.Again(r.who, st.gated); err != nil {
 			return gated, err
+		}
+		if !gated.SameViews(st.gated) {
+			return gated, fault.New(fault.ResultChanged, "prepare it again", "what role %q sees of the tables has changed", r.who.Role)
 		}
 		if !st.busy {
 			st.busy, r.prepared, r.session = true, st, st.session
@@ -243,12 +275,25 @@ func (r *Result) transact() error {
 }
 
 // plan prepares the statement, for the prepared one too.
-func (r *Result) plan(sql string) (*store.Stmt, error) {
+func (r *Result) plan(gated access.Statement) (*store.Stmt, error) {
 	if r.prepared == nil {
-		return r.session.Prepare(r.ctx, sql)
+		return planOn(r.ctx, r.session, r.who, gated)
 	}
 	err := r.prepared.plan(r.ctx)
 	return r.prepared.stmt, err
+}
+
+// planOn prepares a gated statement on a connection, where p's claims and what stands there for tables are known then.
+func planOn(ctx context.Context, se *store.Session, p access.Principal, gated access.Statement) (*store.Stmt, error) {
+	if gated.Audience != "" {
+		if err := se.SetVariable(ctx, access.ClaimsVariable, p.Claims); err != nil {
+			return nil, err
+		}
+		if err := gated.CreateViews(ctx, p, se); err != nil {
+			return nil, err
+		}
+	}
+	return se.Prepare(ctx, gated.SQL)
 }
 
 func (c *Core) connect(ctx context.Context, set store.Settings) (*store.Session, error) {
@@ -277,6 +322,10 @@ func (r *Result) begin() error {
 		r.attempts++
 		var err error
 		if r.stream, err = r.execute(); !r.again(err) {
+			if err == nil {
+				r.flowing = time.Now()
+				r.spans.enter(stageStream)
+			}
 			return err
 		}
 	}
@@ -345,7 +394,9 @@ func (r *Result) Next() (chunk *store.ResultChunk, n int, err error) {
 		r.err = r.resume()
 	}
 	for !r.ended && r.err == nil {
+		began := time.Now()
 		chunk, err := r.stream.Next()
+		r.fetched += time.Since(began)
 		switch {
 		case r.again(err):
 			if err := r.begin(); err != nil {
@@ -365,6 +416,7 @@ func (r *Result) Next() (chunk *store.ResultChunk, n int, err error) {
 			}
 			if n > 0 {
 				r.rows.Add(int64(n))
+				r.spans.firstRows()
 				return chunk, n, nil
 			}
 		}
@@ -393,6 +445,9 @@ func (r *Result) Close() {
 	}
 	if r.stream != nil {
 		r.stream.Close()
+		if r.slow() {
+			r.operators = r.session.Profile(operatorsTold)
+		}
 	}
 	switch {
 	case r.prepared != nil:
@@ -414,8 +469,9 @@ func (r *Result) Close() {
 // Running is a statement that waits or runs.
 type Running struct {
 	ID, User, Role, SQL string
+	Door, Remote        string
 	Waiting             bool
-	Since               time.Time // of its arrival
+	Since, Started      time.Time // its arrival, and the end of its waiting: zero while it waits
 	Rows, Bytes         int64     // handed out so far
 }
 
@@ -425,8 +481,12 @@ func (c *Core) List() []Running {
 	defer c.mu.Unlock()
 	out := make([]Running, 0, len(c.open))
 	for _, r := range c.open {
-		out = append(out, Running{ID: r.id, User: r.who.User, Role: r.who.Role, SQL: shorten(r.sql), Waiting: r.started.Load() == 0,
-			Since: r.arrived, Rows: r.rows.Load(), Bytes: r.bytes.Load()})
+		s := Running{ID: r.id, User: r.who.User, Role: r.who.Role, SQL: shorten(r.sql), Door: r.door, Remote: r.remote, Waiting: true,
+			Since: r.arrived, Rows: r.rows.Load(), Bytes: r.bytes.Load()}
+		if at := r.started.Load(); at != 0 {
+			s.Waiting, s.Started = false, time.Unix(0, at)
+		}
+		out = append(out, s)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out

@@ -21,7 +21,7 @@ import (
 
 var reader = access.Principal{User: "ann", Role: "reader"}
 
-func newCore(t *testing.T, o Options, limits access.Limits) (*Core, *store.Store) {
+func newCore(t testing.TB, o Options, limits access.Limits) (*Core, *store.Store) {
 	t.Helper()
 	ctx := context.Background()
 	st, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "q.duckdb"), MemoryLimit: 1 << 30, Threads: 2})
@@ -191,7 +191,7 @@ func TestListAndKill(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return len(c.List()) == 2 }, 10*time.Second, time.Millisecond)
 	list := c.List()
-	require.Equal(t, Running{ID: r.ID(), User: "ann", Role: "reader", SQL: "SELECT * FROM range(1000000000000)", Since: list[0].Since, Rows: int64(n), Bytes: 17}, list[0])
+	require.Equal(t, Running{ID: r.ID(), User: "ann", Role: "reader", SQL: "SELECT * FROM range(1000000000000)", Since: list[0].Since, Started: time.Unix(0, r.started.Load()), Rows: int64(n), Bytes: 17}, list[0])
 	require.True(t, list[1].Waiting)
 
 	require.NoError(t, c.Kill(list[1].ID, "root")) // while it waits

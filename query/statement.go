@@ -2,8 +2,10 @@ package query
 
 import (
 	"context"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
@@ -17,6 +19,11 @@ type Session struct {
 	door string
 	who  access.Principal
 	set  store.Settings
+
+	pid       uint32 // 0: it is no backend
+	since     time.Time
+	remote    string
+	terminate func()
 }
 
 // Session makes one for p, who came through door.
@@ -26,7 +33,7 @@ func (c *Core) Session(door string, p access.Principal, set store.Settings) *Ses
 
 // Run is Core.Run with the session's settings.
 func (s *Session) Run(ctx context.Context, req Request) (*Result, error) {
-	req.Door = s.door
+	req.Door, req.from = s.door, s
 	return s.core.run(ctx, s.who, s.set, nil, req)
 }
 
@@ -58,12 +65,19 @@ type Statement struct {
 	settled bool
 	closed  bool
 	busy    bool // its connection runs it
+
+	spans  *spans            // while it is prepared
+	traced trace.SpanContext // of its preparing
+	ran    bool
 }
 
 // Prepare gates a statement and says what parameters it takes and what columns it gives. It runs nothing, and waits for nobody.
 func (s *Session) Prepare(ctx context.Context, sql string) (*Statement, error) {
 	st := &Statement{s: s, set: s.set}
-	if err := st.prepare(ctx, sql); err != nil {
+	ctx, done := s.tracePrepare(ctx, sql, st)
+	err := st.prepare(ctx, sql)
+	done(err)
+	if err != nil {
 		st.Close()
 		s.refused(ctx, sql, err)
 		return nil, err
@@ -76,9 +90,11 @@ func (st *Statement) prepare(ctx context.Context, sql string) (err error) {
 	if st.session, err = c.connect(ctx, st.set); err != nil {
 		return err
 	}
+	st.spans.enter(stageGate)
 	if st.gated, err = c.access.Gate(ctx, st.s.who, sql, st.session); err != nil {
 		return err
 	}
+	st.spans.enter(stagePlan)
 	if err := st.plan(ctx); err != nil {
 		return err
 	}
@@ -92,7 +108,7 @@ func (st *Statement) prepare(ctx context.Context, sql string) (err error) {
 // plan prepares the statement on its connection, again where it was before.
 func (st *Statement) plan(ctx context.Context) error {
 	mark, settled := st.s.core.store.Mark()
-	stmt, err := st.session.Prepare(ctx, st.gated.SQL)
+	stmt, err := planOn(ctx, st.session, st.s.who, st.gated)
 	if err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ func (st *Statement) Run(ctx context.Context, req Request) (*Result, error) {
 	if req.SQL == "" {
 		req.SQL = st.gated.SQL
 	}
-	req.Door = st.s.door
+	req.Door, req.from = st.s.door, st.s
 	return st.s.core.run(ctx, st.s.who, st.set, st, req)
 }
 

@@ -23,6 +23,9 @@ func (c *Core) Version(ctx context.Context, gated access.Statement) (string, err
 	if err != nil || slices.ContainsFunc(views, access.Volatile) {
 		return "", err
 	}
+	if gated.Audience != "" {
+		version += "-" + gated.Audience
+	}
 	return version, nil
 }
 

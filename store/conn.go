@@ -188,7 +188,12 @@ func (se *Session) execute(ctx context.Context, pending func(duck.PreparedStatem
 	idle := idleMin
 	for state := duck.PendingExecuteTask(p); ; state = duck.PendingExecuteTask(p) {
 		if state == duck.PendingStateNoTasksAvailable {
-			time.Sleep(idle) //nolint:forbidigo // DuckDB tells nobody when a task has ended.
+			// DuckDB tells nobody when a task has ended.
+			if idle < idleMax {
+				nap(idle)
+			} else {
+				time.Sleep(idle) //nolint:forbidigo // As above; unlike nap it keeps no thread.
+			}
 			idle = min(2*idle, idleMax)
 		} else if state == duck.PendingStateResultNotReady {
 			idle = idleMin

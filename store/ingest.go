@@ -48,7 +48,8 @@ type PutTarget struct {
 type Put struct {
 	s      *Store
 	cols   []putColumn
-	stage  string // the table of staged rows; "" before the first
+	rows   *putRows // in the place of cols
+	stage  string   // the table of staged rows; "" before the first
 	staged int64
 }
 
@@ -63,9 +64,28 @@ func (s *Store) NewPut(schema *arrow.Schema) (*Put, error) {
 
 // Stage takes batches over into DuckDB's memory. Afterwards the caller need not keep them.
 func (p *Put) Stage(ctx context.Context, batches []arrow.RecordBatch) error {
+	return p.stageFrom(ctx, p.batches(batches))
+}
+
+// feeding has fn run a statement that reads rows from the feed of that number, and returns how many it has read. It may be called again.
+type feeding func(ctx context.Context, fn func(id int64) error) (int64, error)
+
+func (p *Put) batches(batches []arrow.RecordBatch) feeding {
+	if len(batches) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, fn func(id int64) error) (int64, error) {
+		return feedBatches(ctx, p.cols, batches, fn)
+	}
+}
+
+func (p *Put) stageFrom(ctx context.Context, rows feeding) error {
+	if rows == nil {
+		return nil
+	}
 	s := p.s
 	err := s.withClient(func(se *Session) error {
-		n, err := feedBatches(ctx, p.cols, batches, func(id int64) error {
+		n, err := rows(ctx, func(id int64) error {
 			if p.stage != "" {
 				_, err := se.exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT * FROM %s(%d)", p.stage, feedFunction, id))
 				return err
@@ -141,12 +161,16 @@ func (t PutTarget) does(at place) (appends bool, err error) {
 // Commit brings the staged rows and then those of batches, which it does not need afterwards, into the table. fault.Unavailable when
 // others change the table faster than it can; the whole put may then be sent again.
 func (p *Put) Commit(ctx context.Context, t PutTarget, batches []arrow.RecordBatch) (rows int64, err error) {
+	return p.commit(ctx, t, p.batches(batches))
+}
+
+func (p *Put) commit(ctx context.Context, t PutTarget, last feeding) (rows int64, err error) {
 	s := p.s
-	if p.stage != "" && len(batches) > 0 {
-		if err := p.Stage(ctx, batches); err != nil {
+	if p.stage != "" && last != nil {
+		if err := p.stageFrom(ctx, last); err != nil {
 			return 0, err
 		}
-		batches = nil
+		last = nil
 	}
 	replaced := false
 	err = s.putTries(ctx, func() error {
@@ -159,17 +183,18 @@ func (p *Put) Commit(ctx context.Context, t PutTarget, batches []arrow.RecordBat
 			if err != nil {
 				return o, err
 			}
-			into, values := quoteAll(p.names(), ""), p.casts(nil)
+			var into, values string
 			if appends {
 				into, values, err = p.match(ctx, se, at)
 			} else {
+				into, values = quoteAll(p.names(), ""), p.casts(nil)
 				replaced, o.reshapes = at.there, true
-				o.made, err = p.create(ctx, se, t, at)
+				o.made, err = se.create(ctx, t, at, p.definitions())
 			}
 			if err != nil {
 				return o, err
 			}
-			if rows, err = p.insert(ctx, se, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM ", s.in(at.schema, at.name), into, values), batches); err != nil {
+			if rows, err = p.insert(ctx, se, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM ", s.in(at.schema, at.name), into, values), last); err != nil {
 				return o, err
 			}
 			return o, s.settled(at)
@@ -185,19 +210,22 @@ func (p *Put) Commit(ctx context.Context, t PutTarget, batches []arrow.RecordBat
 	return rows, nil
 }
 
-func (p *Put) insert(ctx context.Context, se *Session, sql string, batches []arrow.RecordBatch) (int64, error) {
-	if p.stage != "" {
+func (p *Put) insert(ctx context.Context, se *Session, sql string, rows feeding) (int64, error) {
+	switch {
+	case p.stage != "":
 		return se.exec(ctx, sql+p.stage)
+	case rows == nil:
+		return 0, nil
 	}
-	return feedBatches(ctx, p.cols, batches, func(id int64) error {
+	return rows(ctx, func(id int64) error {
 		_, err := se.exec(ctx, fmt.Sprintf("%s%s(%d)", sql, feedFunction, id))
 		return err
 	})
 }
 
 // create makes the table, in the place of one that is there.
-func (p *Put) create(ctx context.Context, se *Session, t PutTarget, at place) (*ClientTable, error) {
-	s := p.s
+func (se *Session) create(ctx context.Context, t PutTarget, at place, defs []string) (*ClientTable, error) {
+	s := se.s
 	if at.there {
 		if err := se.forget(ctx, at); err != nil {
 			return nil, err
@@ -208,10 +236,6 @@ func (p *Put) create(ctx context.Context, se *Session, t PutTarget, at place) (*
 			return nil, err
 		}
 	}
-	defs := make([]string, len(p.cols))
-	for i := range p.cols {
-		defs[i] = p.cols[i].definition()
-	}
 	if _, err := se.exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s)", s.in(at.schema, at.name), strings.Join(defs, ", "))); err != nil {
 		return nil, err
 	}
@@ -220,6 +244,14 @@ func (p *Put) create(ctx context.Context, se *Session, t PutTarget, at place) (*
 		return nil, err
 	}
 	return made, nil
+}
+
+func (p *Put) definitions() []string {
+	defs := make([]string, len(p.cols))
+	for i := range p.cols {
+		defs[i] = p.cols[i].definition()
+	}
+	return defs
 }
 
 func (p *Put) names() []string {
@@ -251,6 +283,9 @@ func (p *Put) match(ctx context.Context, se *Session, at place) (into, values st
 	names, types, err := se.columnsOf(ctx, "SELECT * FROM "+p.s.in(at.schema, at.name))
 	if err != nil {
 		return "", "", gone(err, at)
+	}
+	if p.rows != nil {
+		return p.rows.match(names, types)
 	}
 	byName := make(map[string]int, len(names))
 	for i, n := range names {

@@ -116,16 +116,21 @@ func feedBatches(ctx context.Context, cols []putColumn, batches []arrow.RecordBa
 			pin(&pinned, c.Data())
 		}
 	}
+	return runFeed(ctx, &feed{direct: src}, fn)
+}
+
+// runFeed has fn run a statement that reads f by its number, and returns how many rows it has read.
+func runFeed(ctx context.Context, f *feed, fn func(id int64) error) (int64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &feed{ctx: ctx, cancel: cancel, direct: src}
+	f.ctx, f.cancel = ctx, cancel
 	// As it cannot be guessed, no reader's statement can take rows out of a put.
 	var b [8]byte
 	_, _ = rand.Read(b[:])
 	id := int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 	feeds.Store(id, f)
 	defer feeds.Delete(id)
-	err = fn(id)
+	err := fn(id)
 	f.end()
 	if own := f.failure(); own != nil && !errors.Is(own, context.Canceled) {
 		err = own

@@ -440,7 +440,7 @@ func fits(from, to *resultType) bool {
 		return number && a.bits <= 32 || from.id == duck.TypeFloat
 	case duck.TypeVarchar:
 		return from.id == duck.TypeVarchar || from.id == duck.TypeUUID && to.alias == ""
-	case duck.TypeUUID:
+	case duck.TypeUUID, duck.TypeTimeTZ, duck.TypeBit:
 		return from.id == duck.TypeVarchar && from.alias == ""
 	case duck.TypeHugeInt:
 		if from.id == duck.TypeDecimal { // what a HUGEINT is in Arrow

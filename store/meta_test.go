@@ -58,5 +58,5 @@ func TestMeta(t *testing.T) {
 		return fault.New(fault.Cancelled, "", "stop")
 	})
 	equal(t, "error", fault.CodeOf(err), fault.Cancelled)
-	equal(t, "at last", lines(t, s, "SELECT name, value FROM _pintail.meta ORDER BY name"), "[Slot.x|d format|3 formats|e slot|c slot.new|f slot.é%_|]")
+	equal(t, "at last", lines(t, s, "SELECT name, value FROM _pintail.meta ORDER BY name"), "[Slot.x|d format|4 formats|e slot|c slot.new|f slot.é%_|]")
 }

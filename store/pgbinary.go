@@ -84,6 +84,12 @@ func (v *vector) pgBinary(dst []byte, i int) []byte {
 		}
 		return v.pgArrayBinary(dst, i)
 	case duck.TypeStruct, duck.TypeMap, duck.TypeUnion:
+		switch {
+		case v.typ.record():
+			return v.pgRecordBinary(dst, i)
+		case v.typ.form != pgPlain:
+			return v.pgFormBinary(dst, i)
+		}
 		return v.json(dst, i, false)
 	}
 	return v.text(dst, i)
@@ -107,8 +113,7 @@ func pgMicros(t, unit int64) int64 {
 	case -math.MaxInt64:
 		return math.MinInt64
 	}
-	seconds, rest := floorDiv(t, unit)
-	micros := rest * (1e6 / min(unit, 1e6)) / max(unit/1e6, 1)
+	seconds, micros := splitSeconds(t, unit)
 	seconds -= pgEpochSeconds
 	switch {
 	case seconds > math.MaxInt64/1000000-1:
@@ -158,25 +163,31 @@ func appendPGDecimal(dst []byte, x int64, scale int) []byte {
 		u, sign = -u, 0x4000
 	}
 	var groups [12]uint16 // least significant first
-	n := 0
-	whole := u / powers10[scale]
-	fraction := u - whole*powers10[scale]
-	if scale > 0 {
+	n, decimals := 0, (scale+3)/4
+	if pad := powers10[4*decimals-scale]; u <= math.MaxUint64/pad {
+		// Divisions by a constant are the cheap ones.
+		for u *= pad; u > 0; n++ {
+			groups[n] = uint16(u % 10000)
+			u /= 10000
+		}
+		n = max(n, decimals)
+	} else {
+		whole := u / powers10[scale]
+		fraction := u - whole*powers10[scale]
 		if rest := scale % 4; rest != 0 {
 			cut := powers10[rest]
 			groups[0], n = uint16(fraction%cut*powers10[4-rest]), 1
 			fraction /= cut
 		}
-		for n < (scale+3)/4 {
+		for n < decimals {
 			groups[n] = uint16(fraction % 10000)
 			fraction /= 10000
 			n++
 		}
-	}
-	decimals := n
-	for ; whole > 0; n++ {
-		groups[n] = uint16(whole % 10000)
-		whole /= 10000
+		for ; whole > 0; n++ {
+			groups[n] = uint16(whole % 10000)
+			whole /= 10000
+		}
 	}
 	first := 0
 	for n > 0 && groups[n-1] == 0 {

@@ -53,6 +53,15 @@ func floorDiv(a, b int64) (q, r int64) {
 	return q, r
 }
 
+// splitSeconds is t / unit as seconds and the microseconds beyond them, cut where the unit is finer.
+func splitSeconds(t, unit int64) (seconds, micros int64) {
+	if unit == 1e6 { // mostly; and a division by a constant is the cheap one
+		return floorDiv(t, 1e6)
+	}
+	seconds, rest := floorDiv(t, unit)
+	return seconds, rest * (1e6 / min(unit, 1e6)) / max(unit/1e6, 1)
+}
+
 func appendPGDate(dst []byte, days int32) []byte {
 	switch days {
 	case math.MaxInt32:
@@ -108,8 +117,7 @@ func appendPGTimestamp(dst []byte, t, unit int64, z *zone, zoned bool) []byte {
 	case -math.MaxInt64:
 		return append(dst, "-infinity"...)
 	}
-	seconds, rest := floorDiv(t, unit)
-	micros := rest * (1e6 / min(unit, 1e6)) / max(unit/1e6, 1)
+	seconds, micros := splitSeconds(t, unit)
 	offset := z.at(seconds)
 	days, s := floorDiv(seconds+offset, 86400)
 	dst, bc := appendDay(dst, days)

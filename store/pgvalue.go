@@ -21,8 +21,10 @@ import (
 //	TIME_NS, TIMESTAMP_NS           cut to microseconds                 the same
 //	TIMESTAMPTZ                     in the session's time zone          microseconds since 2000
 //	LIST, ARRAY of plain values     {…}                                 an array of one dimension
+//	rows without names: ROW(1, 'a') (1,a)                               a record
 //	other LISTs, STRUCT, MAP, UNION json                                json
 //	ENUM                            text                                text
+//	STRUCTs of pgForms              as numeric, oid                     numeric, oid
 
 // AppendPGText appends a value that is not NULL in PostgreSQL's text format.
 func (c *ResultChunk) AppendPGText(dst []byte, col, row int) []byte {
@@ -72,6 +74,12 @@ func (v *vector) pgText(dst []byte, i int, z *zone) []byte {
 		}
 		return v.pgArrayText(dst, i, z)
 	case duck.TypeStruct, duck.TypeMap, duck.TypeUnion:
+		switch {
+		case v.typ.record():
+			return v.pgRecordText(dst, i, z)
+		case v.typ.form != pgPlain:
+			return v.pgFormText(dst, i)
+		}
 		return v.json(dst, i, false)
 	}
 	return v.text(dst, i)
@@ -189,16 +197,28 @@ func appendPGScaled(dst []byte, x int64, scale int) []byte {
 	if x < 0 {
 		dst, u = append(dst, '-'), -u
 	}
-	whole := u / powers10[scale]
-	dst = strconv.AppendUint(dst, whole, 10)
+	// Zeros before the digits are there already: the fraction's, and one before the point.
+	b := [20]byte{'0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'}
+	at := len(b)
+	for u >= 100 {
+		at -= 2
+		rest := u % 100
+		u /= 100
+		b[at], b[at+1] = twoDigits[2*rest], twoDigits[2*rest+1]
+	}
+	if u >= 10 {
+		at--
+		b[at] = byte('0' + u%10)
+		u /= 10
+	}
+	if u > 0 {
+		at--
+		b[at] = byte('0' + u)
+	}
+	point := len(b) - scale
+	dst = append(dst, b[min(at, point-1):point]...)
 	if scale == 0 {
 		return dst
 	}
-	u -= whole * powers10[scale]
-	dst = append(dst, ".000000000000000000"[:scale+1]...)
-	for at := len(dst) - 1; u > 0; at-- {
-		dst[at] = byte('0' + u%10)
-		u /= 10
-	}
-	return dst
+	return append(append(dst, '.'), b[point:]...)
 }

@@ -47,6 +47,7 @@ var asPostgres = []struct{ duck, pg string }{
 	{"(-0.5)::DOUBLE", "(-0.5)::float8"}, {"100::DOUBLE", "100::float8"}, {"(0.1::DOUBLE + 0.2::DOUBLE)", "(0.1::float8 + 0.2::float8)"}, {"-0.00004::DOUBLE", "-0.00004::float8"},
 	{"'nan'::DOUBLE", "'nan'::float8"}, {"'nan'::FLOAT", "'nan'::float4"}, {"'inf'::FLOAT", "'inf'::float4"}, {"'-inf'::DOUBLE", "'-inf'::float8"},
 	{"'é😀\"\\ x'", "'é😀\"\\ x'::text"}, {"''", "''::text"}, {"'a'::ENUM('a', 'b')", "'a'::text"},
+	{"{'pg_int2vector': [1, 2, -3]::SMALLINT[]}", "'1 2 -3'::int2vector"}, {"{'pg_int2vector': []::SMALLINT[]}", "''::int2vector"}, {"{'pg_oidvector': [10, 4000000000]::UINTEGER[]}", "'10 4000000000'::oidvector"},
 	{"'{\"a\": [1, 2.50]}'::JSON", "'{\"a\": [1, 2.50]}'::json"},
 	{"'\\x00\\xFF'::BLOB", "'\\x00ff'::bytea"}, {"''::BLOB", "''::bytea"},
 	{"'10110'::BIT", "'10110'::varbit"}, {"'1011000011'::BIT", "'1011000011'::varbit"}, {"'10110000'::BIT", "'10110000'::varbit"},

@@ -156,7 +156,7 @@ func TestMigrationFromFormat1(t *testing.T) {
 			return err
 		}
 		// What version 1 did not have.
-		return tx.run("DROP MACRO TABLE _pintail.position", "DROP TABLE _pintail.positions", "DROP TABLE _pintail.quarantine", "DROP TABLE _pintail.client_tables", "UPDATE _pintail.meta SET value = '1'")
+		return tx.run("DROP MACRO TABLE _pintail.position", "DROP TABLE _pintail.positions", "DROP TABLE _pintail.quarantine", "DROP TABLE _pintail.client_tables", "DROP MACRO _pintail.claim", "UPDATE _pintail.meta SET value = '1'")
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestMigrationFromFormat1(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "format", lines(t, s, "SELECT name, value FROM _pintail.meta"), "[format|3]")
+		equal(t, "format", lines(t, s, "SELECT name, value FROM _pintail.meta"), "[format|4]")
 		if err := s.Commit(ctx, func(tx *Tx) error { return tx.SavePosition("d", change.Position{LSN: 7}) }); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,15 @@ func (s *Store) Session(ctx context.Context) (*Session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s.connect(reader)
+	se, err := s.connect(reader)
+	if err != nil || !s.profile {
+		return se, err
+	}
+	if err := se.script(ctx, "SET SESSION "+profiling+" = 'no_output'"); err != nil {
+		se.Close()
+		return nil, err
+	}
+	return se, nil
 }
 
 // Settings are what a reader's connection has of its own.
@@ -41,7 +49,7 @@ func (se *Session) Set(ctx context.Context, o Settings) error {
 		set = append(set, "SET SESSION default_null_order = 'postgres'", "SET SESSION integer_division = true")
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Variables)) {
-		set = append(set, "SET VARIABLE "+quote(name)+" = "+literal(o.Variables[name]))
+		set = append(set, setVariable(name, o.Variables[name]))
 	}
 	if len(set) == 0 {
 		return nil
@@ -51,6 +59,15 @@ func (se *Session) Set(ctx context.Context, o Settings) error {
 	}
 	se.zone = zoneOf(o.TimeZone)
 	return nil
+}
+
+// SetVariable gives one more of Settings.Variables.
+func (se *Session) SetVariable(ctx context.Context, name, value string) error {
+	return se.script(ctx, setVariable(name, value))
+}
+
+func setVariable(name, value string) string {
+	return "SET VARIABLE " + quote(name) + " = " + literal(value)
 }
 
 // Begin begins a transaction: all statements until Rollback read one state.
@@ -239,4 +256,16 @@ func (se *Session) StatementType(ctx context.Context, sql string) (count int, ty
 func (se *Session) SerializeSQL(ctx context.Context, sql string) (tree string, err error) {
 	err = se.query(ctx, "SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", []any{sql}, func(r ownRow) error { tree = r.text(0); return nil })
 	return tree, doing(err, "parse")
+}
+
+// DeserializeSQL is the text of a syntax tree that SerializeSQL has given.
+func (se *Session) DeserializeSQL(ctx context.Context, tree string) (sql string, err error) {
+	err = se.query(ctx, "SELECT json_deserialize_sql(?::JSON)", []any{tree}, func(r ownRow) error { sql = r.text(0); return nil })
+	return sql, doing(err, "write a statement")
+}
+
+// CreateTempView makes a view of the connection's own, or puts it in the place of one of that name.
+func (se *Session) CreateTempView(ctx context.Context, name, sql string) error {
+	_, err := se.exec(ctx, "CREATE OR REPLACE TEMP VIEW "+quote(name)+" AS "+sql)
+	return err
 }

@@ -17,6 +17,7 @@ type resultType struct {
 	names []string // of a struct's fields or a union's members; an enum's values
 	kids  []resultType
 	inner duck.Type // how a decimal or an enum lies in memory
+	form  pgForm
 }
 
 // describe leaves t to its caller. A parameter whose type is open has no t at all.
@@ -50,6 +51,7 @@ func describe(t duck.LogicalType) resultType {
 		for i := range duck.StructTypeChildCount(t) {
 			kid(duck.StructTypeChildName(t, i), duck.StructTypeChildType(t, i))
 		}
+		r.form = formOf(r.names)
 	case duck.TypeUnion:
 		for i := range duck.UnionTypeMemberCount(t) {
 			kid(duck.UnionTypeMemberName(t, i), duck.UnionTypeMemberType(t, i))

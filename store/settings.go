@@ -80,11 +80,15 @@ func (o *Options) lockdown(ctx context.Context, se *Session) error {
 		// Given at the opening it is shown by current_setting, but not kept.
 		set = append(set, fmt.Sprintf("SET GLOBAL max_temp_directory_size = '%dB'", o.TempLimit))
 	}
+	allowed := "'TimeZone', 'default_null_order', 'integer_division', '" + skipSetting + "'"
+	if o.Profile {
+		allowed += ", '" + profiling + "'"
+	}
 	set = append(set,
 		"SET GLOBAL TimeZone = 'UTC'",
 		"SET GLOBAL enable_external_access = false",
 		// What sessions may still set: readers' those of Set, and Apply for itself how joins skip row groups.
-		"SET GLOBAL allowed_configs = ['TimeZone', 'default_null_order', 'integer_division', '"+skipSetting+"']",
+		"SET GLOBAL allowed_configs = ["+allowed+"]",
 		"SET GLOBAL lock_configuration = true")
 	return se.script(ctx, strings.Join(set, "; "))
 }

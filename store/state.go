@@ -75,6 +75,11 @@ var format = map[int][]string{
 		`CREATE TABLE %[1]s.client_tables (schema VARCHAR NOT NULL, name VARCHAR NOT NULL, created_by VARCHAR, created_at TIMESTAMPTZ)`,
 		`UPDATE %[1]s.meta SET value = '3' WHERE name = 'format'`,
 	},
+	4: {
+		// A JSON pointer takes any name, of which ~ and / are escaped (RFC 6901). Without claims it is NULL.
+		`CREATE MACRO %[1]s.claim(name) AS json_extract_string(nullif(getvariable('pintail_claims'), '')::JSON, '/' || replace(replace(name, '~', '~0'), '/', '~1'))`,
+		`UPDATE %[1]s.meta SET value = '4' WHERE name = 'format'`,
+	},
 }
 
 func (s *Store) state(table string) string {

@@ -29,6 +29,7 @@ type Options struct {
 	MemoryLimit int64  // bytes DuckDB may use before it spills; 0 is DuckDB's default, 80 % of the machine
 	TempLimit   int64  // bytes it may spill; 0 is DuckDB's default, 90 % of the free space
 	Threads     int    // 0 is one for each core
+	Profile     bool   // what readers' statements spend their time with is noted: Session.Profile tells
 	Log         *slog.Logger
 }
 
@@ -37,6 +38,7 @@ type Store struct {
 	path     string
 	catalog  string // DuckDB's name of the file: its stem
 	attached bool   // the file is; connections have it for their default then
+	profile  bool
 	log      *slog.Logger
 	lock     *fileLock
 	db       duck.Database
@@ -59,13 +61,16 @@ type Store struct {
 	gate    chan struct{} // while it is not nil, new sessions wait until it is closed
 	closing bool
 	drained chan struct{} // closed with the last session once closing
+
+	host   atomic.Pointer[Host]
+	hostID int64
 }
 
 const (
 	stateSchema   = "_pintail"
 	stageCatalog  = "memory" // what DuckDB calls an instance's own database without a file
 	stagePrefix   = "_pintail_stage_"
-	formatVersion = 3
+	formatVersion = 4
 )
 
 // reservedStems are names of a file that would make DuckDB's catalog name equal to a schema or catalog in use, and so
@@ -109,9 +114,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: o.Path, catalog: stem, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{}), versions: newVersions()}
+	s := &Store{path: o.Path, catalog: stem, profile: o.Profile, log: o.Log, lock: lock, writer: make(chan struct{}, 1), open: map[*Session]struct{}{}, deleted: map[string]int64{}, drained: make(chan struct{}), versions: newVersions()}
 	if err := s.start(ctx, &o); err != nil {
 		duck.Close(&s.db)
+		hosts.Delete(s.hostID)
 		return nil, errors.Join(err, lock.release())
 	}
 	return s, nil
@@ -138,6 +144,9 @@ func (s *Store) start(ctx context.Context, o *Options) (err error) {
 	}
 	s.attached = true
 	if err := registerFeed(se.c); err != nil {
+		return fault.New(fault.Internal, "", "%w", err)
+	}
+	if err := s.registerHost(se.c); err != nil {
 		return fault.New(fault.Internal, "", "%w", err)
 	}
 	if err := o.lockdown(ctx, se); err != nil {
@@ -250,6 +259,7 @@ func (s *Store) Close(ctx context.Context) error {
 		duck.Disconnect(&se.c)
 	}
 	duck.Close(&s.db)
+	hosts.Delete(s.hostID)
 	return doing(errors.Join(err, s.lock.release()), "close %s", s.path)
 }
 

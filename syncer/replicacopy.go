@@ -28,6 +28,7 @@ func (r *replica) handOver(ctx context.Context, all []candidate, why string) (er
 		return err
 	}
 	defer func() { end(err) }()
+	ctx = a.within(ctx)
 	// From here on nothing of before counts: neither position nor tables fit the new slot.
 	targets := make([]string, len(all))
 	for i := range all {
@@ -252,6 +253,7 @@ func (r *replica) beginCopy(ctx context.Context, why string) (*active, func(erro
 	if err := r.s.store.SaveRun(ctx, a.run); err != nil {
 		return nil, nil, err
 	}
+	r.s.traceRun(ctx, a)
 	r.mu.Lock()
 	r.copying = a
 	r.mu.Unlock()
@@ -333,7 +335,7 @@ func (r *replica) add(ctx context.Context) error {
 		return err
 	}
 	ad := &addition{r: r, all: chosen, spoiled: map[uint32]bool{}, parts: map[uint32]*part{}, apply: applier{store: r.s.store, tables: map[uint32]*followed{}, pressed: map[string]int{}}, over: make(chan struct{}), end: end}
-	ad.ctx, ad.cancel = context.WithCancel(ctx)
+	ad.ctx, ad.cancel = context.WithCancel(a.within(ctx))
 	r.adding = ad
 	go ad.run(a) //nolint:contextcheck // It has the context of the session.
 	return nil

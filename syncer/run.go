@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pintaildb/pintail/change"
@@ -139,7 +140,9 @@ func (s *Syncer) whole(d *config.Dataset) bool {
 
 // attempt reads one snapshot and commits it.
 func (s *Syncer) attempt(ctx context.Context, d *config.Dataset, src source.Source, a *active, rebuild map[string]string) error {
-	snap, err := src.Snapshot(ctx, source.SnapshotOptions{StatementTimeout: d.QueryTimeout})
+	took, end := s.trace(ctx, "snapshot")
+	snap, err := src.Snapshot(took, source.SnapshotOptions{StatementTimeout: d.QueryTimeout})
+	end(err)
 	if err != nil {
 		return fault.Wrap(err, "sync %s", d.Name)
 	}
@@ -157,7 +160,9 @@ func changed(parts []*part) bool {
 
 // catchUp brings the copy of a dataset to the snapshot.
 func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Dataset, a *active, rebuild map[string]string) ([]*part, error) {
-	parts, err := s.plan(ctx, snap, d, rebuild)
+	planning, end := s.trace(ctx, "plan")
+	parts, err := s.plan(planning, snap, d, rebuild)
+	end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -184,16 +189,26 @@ func (s *Syncer) catchUp(ctx context.Context, snap source.Snapshot, d *config.Da
 		return nil, err
 	}
 	step.Reached(step.Staged)
-	for _, p := range parts {
-		if err := s.settle(ctx, snap, p); err != nil {
-			return nil, fault.Wrap(err, "table %s", p.cfg.Target)
-		}
-	}
-	if err := s.follow(ctx, d, parts); err != nil {
+	if err := s.check(ctx, snap, d, parts); err != nil {
 		return nil, err
 	}
 	step.Reached(step.Followed)
-	return parts, s.commit(ctx, snap, d, a, parts)
+	committing, end := s.trace(ctx, "commit")
+	err = s.commit(committing, snap, d, a, parts)
+	end(err)
+	return parts, err
+}
+
+// check proves what was staged, and makes the tables fit it.
+func (s *Syncer) check(ctx context.Context, snap source.Snapshot, d *config.Dataset, parts []*part) (err error) {
+	ctx, end := s.trace(ctx, "check")
+	defer func() { end(err) }()
+	for _, p := range parts {
+		if err := s.settle(ctx, snap, p); err != nil {
+			return fault.Wrap(err, "table %s", p.cfg.Target)
+		}
+	}
+	return s.follow(ctx, d, parts)
 }
 
 // kindOf names the run by what it does: incremental if any table is, with the reason where tables are rebuilt.
@@ -384,7 +399,15 @@ func (s *Syncer) load(ctx context.Context, snap source.Snapshot, d *config.Datas
 }
 
 // stage reads one table into the store, not yet visible.
-func (s *Syncer) stage(ctx context.Context, snap source.Snapshot, a *active, p *part) error {
+func (s *Syncer) stage(ctx context.Context, snap source.Snapshot, a *active, p *part) (err error) {
+	ctx, end := s.trace(ctx, "load "+p.cfg.Target)
+	defer func() {
+		if p.staged != nil {
+			end(err, attribute.Int64("pintail.rows", p.staged.Rows), attribute.Bool("pintail.full", p.full))
+		} else {
+			end(err)
+		}
+	}()
 	s.mu.Lock()
 	workers := s.cfg.DuckDB.SyncWorkers
 	s.mu.Unlock()

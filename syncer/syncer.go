@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/config"
@@ -59,6 +60,7 @@ type Options struct {
 	Quiet bool
 	// NextRun tells when the scheduler will run a dataset again; may be nil.
 	NextRun func(dataset string) (time.Time, bool)
+	Tracer  trace.Tracer // nil: runs are not traced
 }
 
 // Syncer runs datasets: at most one run of a dataset at a time.
@@ -69,6 +71,7 @@ type Syncer struct {
 	quiet    bool
 	retryMax time.Duration
 	nextRun  func(string) (time.Time, bool)
+	tracer   trace.Tracer
 
 	mu         sync.Mutex
 	base       context.Context // of background runs; nil before Serve
@@ -94,11 +97,12 @@ type active struct {
 	guess    int64 // rows expected; 0 when not known
 	cancel   context.CancelCauseFunc
 	done     chan struct{}
+	span     trace.Span // nil: none
 }
 
 // New makes a Syncer. Datasets of a mode that this version does not run are refused when they are started.
 func New(o Options) *Syncer {
-	s := &Syncer{updated: make(chan struct{}), store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, sources: o.Sources, cfg: o.Config,
+	s := &Syncer{updated: make(chan struct{}), store: o.Store, log: o.Log, observer: o.Observer, quiet: o.Quiet, retryMax: o.RetryMax, nextRun: o.NextRun, tracer: o.Tracer, sources: o.Sources, cfg: o.Config,
 		running: map[string]*active{}, replicas: map[string]*replica{}, released: map[string]bool{}, replicated: map[string]string{}, keys: map[string][]string{}, paused: map[string]bool{}, rebuilt: map[string][]string{}, verdicts: map[string]string{}, asOf: map[string]time.Time{}}
 	if s.retryMax == 0 {
 		s.retryMax = 2 * time.Minute
@@ -115,6 +119,11 @@ func (s *Syncer) Restore(ctx context.Context) error {
 	if _, err := s.store.FailInterrupted(ctx); err != nil {
 		return err
 	}
+	return s.Recall(ctx)
+}
+
+// Recall is Restore but for the runs: it writes nothing.
+func (s *Syncer) Recall(ctx context.Context) error {
 	tables, err := s.store.Tables(ctx)
 	if err != nil {
 		return err
@@ -258,6 +267,7 @@ func (s *Syncer) begin(ctx context.Context, name, kind string) (context.Context,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	a := &active{run: store.Run{ID: id.String(), Dataset: name, Kind: kind, State: StateRunning, StartedAt: time.Now().UTC()}, cancel: cancel, done: make(chan struct{})}
+	ctx = s.traceRun(ctx, a)
 	s.running[name] = a
 	s.wg.Add(1)
 	return ctx, a, nil
@@ -375,13 +385,14 @@ func (s *Syncer) conclude(ctx context.Context, a *active, err error, save bool) 
 	switch {
 	case s.quiet:
 	case err != nil:
-		log.Error("run failed", "kind", run.Kind, "error", err, "code", run.Code, "hint", run.Hint, "took", took)
+		log.ErrorContext(a.within(ctx), "run failed", "kind", run.Kind, "error", err, "code", run.Code, "hint", run.Hint, "took", took)
 	default:
-		log.Info("run done", "kind", run.Kind, "reason", run.Reason, "rows_read", run.RowsRead, "rows_written", run.RowsWritten, "bytes", run.Bytes, "took", took)
+		log.InfoContext(a.within(ctx), "run done", "kind", run.Kind, "reason", run.Reason, "rows_read", run.RowsRead, "rows_written", run.RowsWritten, "bytes", run.Bytes, "took", took)
 	}
 	if s.observer != nil {
 		s.observer.RunEnded(run, took)
 	}
+	a.endTrace(run, err)
 	return err
 }
 

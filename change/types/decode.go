@@ -19,7 +19,7 @@ const (
 	epochMicros = 946684800000000 // 2000-01-01, PostgreSQL's epoch, in microseconds of DuckDB's
 	epochDays   = 10957
 	maxOffset   = 16*60*60 - 1 // DuckDB's largest time zone offset, in seconds
-
+	dayMicros   = 86400_000000
 )
 
 // DecodeError says which column of a row could not be decoded. Its cause is change.ErrOutOfRange when the value is legal
@@ -49,6 +49,7 @@ func NewDecoder(types []Type) *Decoder { return &Decoder{types: types} }
 var errLength = fmt.Errorf("the field's length does not fit its type")
 var errUTF8 = fmt.Errorf("the text is not valid UTF-8: %w", change.ErrOutOfRange)
 var errJSONVersion = fmt.Errorf("jsonb or jsonpath of a version other than 1")
+var errClock = fmt.Errorf("a time is not within a day, or its zone not within 16 hours: %w", change.ErrOutOfRange)
 var errInfiniteInterval = fmt.Errorf("infinite interval: %w", change.ErrOutOfRange)
 var errShort = fmt.Errorf("the row ends within a field")
 
@@ -147,13 +148,19 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		}
 		putBytes(change.At[change.String](v, row), b[1:])
 	case Bool:
-		*change.At[byte](v, row) = b[0]
+		*change.At[bool](v, row) = b[0] != 0
 	case Int16:
 		*change.At[uint16](v, row) = binary.BigEndian.Uint16(b)
 	case Int32, UInt32:
 		*change.At[uint32](v, row) = binary.BigEndian.Uint32(b)
-	case Int64, UInt64, Time:
+	case Int64, UInt64:
 		*change.At[uint64](v, row) = binary.BigEndian.Uint64(b)
+	case Time:
+		us := binary.BigEndian.Uint64(b)
+		if us > dayMicros {
+			return errClock
+		}
+		*change.At[uint64](v, row) = us
 	case Float32:
 		x := binary.BigEndian.Uint32(b)
 		if x&^(1<<31) > 0x7f8<<20 {
@@ -182,6 +189,9 @@ func (d *Decoder) value(t *Type, v *change.Vector, row int, b []byte) error {
 		*change.At[int64](v, row) = us
 	case TimeTZ:
 		us, west := binary.BigEndian.Uint64(b), int32(binary.BigEndian.Uint32(b[8:]))
+		if us > dayMicros || west > maxOffset || west < -maxOffset {
+			return errClock
+		}
 		*change.At[uint64](v, row) = us<<24 | uint64(uint32(maxOffset+west))
 	case Interval:
 		i := change.Interval{Micros: int64(binary.BigEndian.Uint64(b)), Days: int32(binary.BigEndian.Uint32(b[8:])), Months: int32(binary.BigEndian.Uint32(b[12:]))}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/util"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -53,6 +52,11 @@ func New(st *store.Store, acc *access.Access, log *slog.Logger, reg prometheus.R
 // any more. Errors: fault.Forbidden where p may not write, or nobody may; fault.NotFound and ErrExists as the mode says; fault.Usage
 // for columns, types and values that do not fit; fault.Limit, fault.Unavailable, fault.DiskFull, fault.OutOfMemory, fault.Cancelled.
 func (g *Ingest) Ingest(ctx context.Context, p access.Principal, t Target, r array.RecordReader) (rows int64, err error) {
+	return g.run(ctx, p, t, func() (*store.Put, error) { return g.store.NewPut(r.Schema()) }, func(u *put) source { return &arrowSource{u: u, r: r} })
+}
+
+// run carries out a put.
+func (g *Ingest) run(ctx context.Context, p access.Principal, t Target, begin func() (*store.Put, error), from func(u *put) source) (rows int64, err error) {
 	start := time.Now()
 	run := &put{g: g, role: p.Role, limits: g.access.Limits(p)}
 	defer func() {
@@ -65,7 +69,7 @@ func (g *Ingest) Ingest(ctx context.Context, p access.Principal, t Target, r arr
 	if run.to, err = g.target(p, t); err != nil {
 		return 0, err
 	}
-	if run.put, err = g.store.NewPut(r.Schema()); err != nil {
+	if run.put, err = begin(); err != nil {
 		return 0, fault.Wrap(err, "%s %s", t.Mode, run.to.Target())
 	}
 	defer run.put.Close() //nolint:contextcheck // What it drops is dropped in any case.
@@ -73,7 +77,7 @@ func (g *Ingest) Ingest(ctx context.Context, p access.Principal, t Target, r arr
 		return 0, err
 	}
 	defer g.leave(p.Role)
-	return run.all(ctx, r)
+	return run.all(ctx, from(run))
 }
 
 // Columns are those of a table that p may write: for a protocol whose rows come without a schema.
@@ -160,48 +164,47 @@ type put struct {
 	rows, bytes int64
 }
 
-// round is what is gathered of a put.
-type round struct {
-	batches []arrow.RecordBatch
-	bytes   int64
+// source gives the rows of a put in rounds.
+type source interface {
+	// gather reads until a round is full, or, with more false, to the end. There is a round even if it is empty, but none with an error.
+	gather(ctx context.Context) (r round, more bool, err error)
 }
 
-func (r *round) release() {
-	for _, b := range r.batches {
-		b.Release()
-	}
-	*r = round{}
+// round is what is gathered of a put.
+type round interface {
+	stage(ctx context.Context, p *store.Put) error
+	commit(ctx context.Context, p *store.Put, t store.PutTarget) (int64, error)
+	release()
 }
 
 // all stages one round while the client sends the next. The last, or only, one goes with the commit.
-func (u *put) all(ctx context.Context, r array.RecordReader) (int64, error) {
+func (u *put) all(ctx context.Context, src source) (int64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var staging errgroup.Group
-	// Until it is over, the store reads the batches.
+	// Until it is over, the store reads the rows.
 	defer func() { cancel(nil); _ = staging.Wait() }()
-	var now round
-	defer func() { now.release() }()
 	for first := true; ; first = false {
-		more, err := u.gather(ctx, r, &now)
+		now, more, err := src.gather(ctx)
 		if err != nil {
 			return 0, err
 		}
 		if err := staging.Wait(); err != nil {
+			now.release()
 			return 0, err
 		}
 		if !more {
-			return u.put.Commit(ctx, u.to, now.batches)
+			defer now.release()
+			return now.commit(ctx, u.put, u.to)
 		}
 		if first {
 			if err := u.put.Check(ctx, u.to); err != nil {
+				now.release()
 				return 0, err
 			}
 		}
-		full := now
-		now = round{}
 		staging.Go(func() error {
-			defer full.release()
-			err := u.put.Stage(ctx, full.batches)
+			defer now.release()
+			err := now.stage(ctx, u.put)
 			if err != nil {
 				cancel(err) // no more needs to be gathered
 			}
@@ -210,38 +213,11 @@ func (u *put) all(ctx context.Context, r array.RecordReader) (int64, error) {
 	}
 }
 
-// gather reads until the round is full, or, with more false, to the end.
-func (u *put) gather(ctx context.Context, r array.RecordReader, into *round) (more bool, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fault.New(fault.Usage, "send the rows as valid Arrow IPC", "a batch is malformed: %v", p)
-		}
-	}()
-	for into.bytes < roundBytes {
-		if ctx.Err() != nil {
-			return false, stopped(ctx)
-		}
-		if !r.Next() {
-			if err := r.Err(); err != nil && ctx.Err() == nil {
-				return false, unreadable(err)
-			}
-			if ctx.Err() != nil {
-				return false, stopped(ctx)
-			}
-			return false, nil
-		}
-		b := r.RecordBatch()
-		b.Retain()
-		into.batches = append(into.batches, b)
-		n := util.TotalRecordSize(b)
-		into.bytes += n
-		u.bytes += n
-		u.rows += b.NumRows()
-		if err := u.limit(); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
+// count adds to what the put has so far, and says whether the role may put as much.
+func (u *put) count(rows, bytes int64) error {
+	u.rows += rows
+	u.bytes += bytes
+	return u.limit()
 }
 
 func (u *put) limit() error {
@@ -261,13 +237,4 @@ func stopped(ctx context.Context) error {
 		return fault.New(fault.Cancelled, "", "the put was cancelled: %w", cause)
 	}
 	return cause
-}
-
-// unreadable is why a client's stream ended before its end.
-func unreadable(err error) error {
-	var known *fault.Error
-	if errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fault.Wrap(err, "read the rows")
-	}
-	return fault.New(fault.Usage, "send the rows as valid Arrow IPC, to the end", "read the rows: %w", err)
 }
