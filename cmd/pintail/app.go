@@ -18,6 +18,7 @@ import (
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/monitor"
 	"github.com/pintaildb/pintail/source"
 	"github.com/pintaildb/pintail/source/postgres"
 	"github.com/pintaildb/pintail/store"
@@ -54,9 +55,9 @@ func (a *app) logger(level string) (*slog.Logger, error) {
 	o := &slog.HandlerOptions{Level: l}
 	switch {
 	case a.logFormat == "json", a.logFormat == "auto" && !isTerminal(a.errOut):
-		return slog.New(slog.NewJSONHandler(a.errOut, o)), nil
+		return slog.New(monitor.TraceLog(slog.NewJSONHandler(a.errOut, o))), nil
 	case a.logFormat == "text", a.logFormat == "auto":
-		return slog.New(slog.NewTextHandler(a.errOut, o)), nil
+		return slog.New(monitor.TraceLog(slog.NewTextHandler(a.errOut, o))), nil
 	}
 	return nil, &usageError{fmt.Errorf("--log-format %q: want text, json or auto", a.logFormat)}
 }
@@ -95,7 +96,7 @@ func (a *app) open(ctx context.Context, cfg *config.Config, log *slog.Logger, o 
 		runtime.GOMAXPROCS(want)
 	}
 	keepPrivate()
-	st, err := store.Open(ctx, store.Options{Path: cfg.DuckDB.Path, MemoryLimit: cfg.DuckDB.MemoryLimit.Bytes(), TempLimit: cfg.DuckDB.TempLimit.Bytes(), Threads: cfg.DuckDB.Threads, Log: log})
+	st, err := store.Open(ctx, store.Options{Path: cfg.DuckDB.Path, MemoryLimit: cfg.DuckDB.MemoryLimit.Bytes(), TempLimit: cfg.DuckDB.TempLimit.Bytes(), Threads: cfg.DuckDB.Threads, Profile: cfg.Server.SlowProfile, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -162,17 +163,17 @@ func openSources(cfg, old *config.Config, have map[string]source.Source, log *sl
 func (in *instance) accessConfig(cfg *config.Config) access.Config {
 	c := access.Config{
 		Catalog:  in.store.Catalog(),
-		Resolver: resolver{configured(cfg), replicaSchemas(cfg), in.syncer},
+		Resolver: resolver{configured(cfg), configuredViews(cfg), replicaSchemas(cfg), in.syncer},
 		Clients:  in.store,
 		JWT:      access.JWT{Issuer: cfg.Server.JWT.Issuer, Audience: cfg.Server.JWT.Audience, JWKSURL: cfg.Server.JWT.JWKSURL, RoleClaim: cfg.Server.JWT.RoleClaim},
 	}
 	for _, name := range sortedKeys(cfg.Users) {
 		u := cfg.Users[name]
-		c.Users = append(c.Users, access.User{Name: name, Password: u.Password.Reveal(), Token: u.Token.Reveal(), Role: u.Role})
+		c.Users = append(c.Users, access.User{Name: name, Password: u.Password.Reveal(), Token: u.Token.Reveal(), Role: u.Role, Claims: u.Claims})
 	}
 	for _, name := range sortedKeys(cfg.Roles) {
 		r := cfg.Roles[name]
-		c.Roles = append(c.Roles, access.Role{Name: name, Admin: r.Admin, Read: r.Read, Write: r.Write, Limits: access.Limits{
+		c.Roles = append(c.Roles, access.Role{Name: name, Admin: r.Admin, Read: r.Read, Write: r.Write, RowFilters: r.RowFilters, Masks: r.Masks, Limits: access.Limits{
 			Time: r.Limits.Time, Rows: r.Limits.Rows, ResultBytes: r.Limits.ResultBytes.Bytes(), Concurrency: r.Limits.Concurrency,
 			PutRows: r.Limits.PutRows, PutBytes: r.Limits.PutBytes.Bytes()}})
 	}
@@ -183,6 +184,7 @@ func (in *instance) accessConfig(cfg *config.Config) access.Config {
 // are the source's.
 type resolver struct {
 	access.Tables
+	views   map[string]bool   // those of Tables that are views, in lower case
 	schemas map[string]string // of replicas, in lower case → the dataset
 	syncer  *syncer.Syncer
 }
@@ -193,6 +195,21 @@ func (r resolver) Dataset(schema, table string) (string, bool) {
 		return d, true
 	}
 	return r.syncer.Replicated(schema, table)
+}
+
+// View implements access.Views.
+func (r resolver) View(schema, name string) bool {
+	return strings.EqualFold(schema, "main") && r.views[strings.ToLower(name)]
+}
+
+func configuredViews(cfg *config.Config) map[string]bool {
+	views := map[string]bool{}
+	for _, d := range cfg.Datasets {
+		if d.ViewName != "" {
+			views[strings.ToLower(d.ViewName)] = true
+		}
+	}
+	return views
 }
 
 // SchemaOf implements access.Schemas. Where a replica's tables go by the names of their source, it is known of the schemas in which there

@@ -51,7 +51,8 @@ missing columns and privileges named, rows estimated, and it is said what keeps 
 also the server's settings, the role's rights, the way to the server and each table are looked at. Nothing is copied and
 nothing written. Exit code 3 says that something has to be mended first. It is also said which tables the next
 start of the server drops, because no dataset makes them any more, unless a server holds the file: then
-pintail reload --dry-run tells what a reload would do. The files of endpoints are read as well.
+pintail reload --dry-run tells what a reload would do. The files of endpoints and the row filters and masks of roles are
+looked into as well.
 
 ` + exitHelp,
 		Args: cobra.ArbitraryArgs,
@@ -77,7 +78,7 @@ pintail reload --dry-run tells what a reload would do. The files of endpoints ar
 					return err
 				}
 				found = append(found, left...)
-				published, err := a.checkEndpoints(cmd.Context(), cfg)
+				published, err := a.checkCopy(cmd.Context(), cfg)
 				if err != nil {
 					return err
 				}

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/DeRuina/timberjack"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pintaildb/pintail/config"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/monitor"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/query/ingest"
 	"github.com/pintaildb/pintail/query/pgsql"
@@ -28,12 +30,13 @@ type door interface {
 // otherDoors are those beside HTTP that the configuration opens.
 func (s *server) otherDoors(ctx context.Context, cfg *config.Config, core *query.Core, tls *certs.Certificates, reg prometheus.Registerer) ([]door, error) {
 	var doors []door
+	writes := ingest.New(s.store, s.access, s.log, reg)
 	if at := cfg.Server.PGWire.Listen; at != "" {
 		translator, err := pgsql.New(ctx, pgsql.Options{Store: s.store, Access: s.access, Keys: s.syncer, Log: s.log})
 		if err != nil {
 			return nil, err
 		}
-		o := pgwire.Options{Listen: at, Access: s.access, Core: core, Database: s.store.Catalog(), Translate: translator.Translate, Log: s.log, Registerer: reg}
+		o := pgwire.Options{Listen: at, Access: s.access, Core: core, Database: s.store.Catalog(), Translate: translator.Translate, Ingest: writes, Log: s.log, Registerer: reg}
 		if tls != nil {
 			o.TLS = tls.Config("postgresql")
 		}
@@ -45,7 +48,7 @@ func (s *server) otherDoors(ctx context.Context, cfg *config.Config, core *query
 	}
 	if at := cfg.Server.Flight.Listen; at != "" {
 		o := flightsql.Options{Listen: at, Access: s.access, Core: core, Catalog: flightsql.NewCatalog(s.store, s.access, s.syncer),
-			Ingest: ingest.New(s.store, s.access, s.log, reg), Version: version, Log: s.log, Registerer: reg}
+			Ingest: writes, Version: version, Log: s.log, Registerer: reg}
 		if tls != nil {
 			o.TLS = tls.Config("h2")
 		}
@@ -77,5 +80,17 @@ func queryLog(c config.QueryLog) (log *slog.Logger, done func() error, err error
 	}
 	const mib = 1 << 20
 	w := &timberjack.Logger{Filename: c.Path, MaxSize: max(1, int(c.MaxSize/mib)), MaxBackups: c.Keep, FileMode: 0o600}
-	return slog.New(slog.NewJSONHandler(w, nil)), w.Close, nil
+	return slog.New(monitor.TraceLog(slog.NewJSONHandler(w, nil))), w.Close, nil
 }
+
+// tracing sends traces as server.tracing says; nil: nowhere.
+func tracing(ctx context.Context, c config.Tracing, reg prometheus.Registerer, log *slog.Logger) (*monitor.Tracing, error) {
+	headers := map[string]string{}
+	for name, value := range c.Headers {
+		headers[name] = value.Reveal()
+	}
+	return monitor.NewTracing(ctx, monitor.TracingOptions{Endpoint: c.Endpoint, Protocol: c.Protocol, Headers: headers, Sample: c.Sample, Version: version, Log: log, Registerer: reg})
+}
+
+// tracesTimeout is how long the last spans may take to be sent.
+const tracesTimeout = time.Second

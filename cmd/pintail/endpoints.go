@@ -24,26 +24,44 @@ func (s *server) endpoints(ctx context.Context, core *query.Core) *endpoint.Fold
 	return f
 }
 
-// checkEndpoints reads the endpoints' files. Their statements are looked into with the copy's file, unless it is not there yet or a server
-// holds it.
-func (a *app) checkEndpoints(ctx context.Context, cfg *config.Config) (found []tableCheck, err error) {
-	if cfg.Endpoints.Path == "" {
-		return nil, nil
-	}
-	check, closeFile, err := a.statementChecker(ctx, cfg)
+// checkCopy looks into what is to be run on the copy: the endpoints' files, and the roles' row filters and masks. Without its file, or where
+// a server holds it, endpoints are read but for their statements.
+func (a *app) checkCopy(ctx context.Context, cfg *config.Config) (found []tableCheck, err error) {
+	core, closeFile, err := a.openCore(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closeFile()) }()
-	_, problems := endpoint.Check(ctx, cfg.Endpoints.Folder(cfg.Path), check, sortedKeys(cfg.Roles))
-	t := tableCheck{Dataset: "endpoints"}
-	for _, p := range problems {
-		t.Problems = append(t.Problems, problem{Code: string(fault.Config), Message: p.Error(), Hint: "docs/endpoints.md describes every key"})
+	if cfg.Endpoints.Path != "" {
+		var check endpoint.Checker
+		if core != nil {
+			check = core.Describe
+		}
+		_, problems := endpoint.Check(ctx, cfg.Endpoints.Folder(cfg.Path), check, sortedKeys(cfg.Roles))
+		t := tableCheck{Dataset: "endpoints"}
+		for _, p := range problems {
+			t.Problems = append(t.Problems, problem{Code: string(fault.Config), Message: p.Error(), Hint: "docs/endpoints.md describes every key"})
+		}
+		found = append(found, t)
 	}
-	return []tableCheck{t}, nil
+	if core != nil {
+		misfits, err := core.Misfits(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t := tableCheck{Dataset: "roles"}
+		for _, m := range misfits {
+			t.Problems = append(t.Problems, problem{Code: string(fault.Config), Message: m.Error(), Hint: fault.HintOf(m)})
+		}
+		if len(misfits) > 0 {
+			found = append(found, t)
+		}
+	}
+	return found, nil
 }
 
-func (a *app) statementChecker(ctx context.Context, cfg *config.Config) (check endpoint.Checker, closeFile func() error, err error) {
+// openCore is nil where the file is not there or held.
+func (a *app) openCore(ctx context.Context, cfg *config.Config) (core *query.Core, closeFile func() error, err error) {
 	nothing := func() error { return nil }
 	if _, err := os.Stat(cfg.DuckDB.Path); errors.Is(err, fs.ErrNotExist) || !cfg.DuckDB.Enabled {
 		return nil, nothing, nil
@@ -59,5 +77,8 @@ func (a *app) statementChecker(ctx context.Context, cfg *config.Config) (check e
 	case err != nil:
 		return nil, nil, err
 	}
-	return query.New(in.store, in.access, query.Options{Log: log}).Describe, func() error { return in.close(ctx) }, nil
+	if err := in.syncer.Recall(ctx); err != nil {
+		return nil, nil, errors.Join(err, in.close(ctx))
+	}
+	return query.New(in.store, in.access, query.Options{Log: log}), func() error { return in.close(ctx) }, nil
 }

@@ -95,7 +95,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.server, "server", os.Getenv("PINTAIL_SERVER"), "talk to a running server at `URL` instead of opening the file (PINTAIL_SERVER; token in PINTAIL_TOKEN)")
 	f.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error (default: info for serve, warn otherwise)")
 	f.StringVar(&a.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
-	root.AddCommand(a.serveCmd(), a.syncCmd(), a.checkCmd(), a.initCmd(), a.statusCmd(), a.runsCmd(), a.queryCmd(), a.verifyCmd(),
+	root.AddCommand(a.serveCmd(), a.syncCmd(), a.checkCmd(), a.initCmd(), a.statusCmd(), a.runsCmd(), a.queryCmd(), a.queriesCmd(), a.verifyCmd(),
 		a.reloadCmd(), a.slotsCmd(), a.retryCmd(), a.referenceCmd())
 	commands := root.Commands()
 	for _, c := range root.Commands() {

@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -18,6 +20,9 @@ import (
 
 // tableRowsMax is how many rows --format table shows; csv and json have no limit.
 const tableRowsMax = 1000
+
+// sqlBytesMax is how long a statement may be that is read from standard input.
+const sqlBytesMax = 1 << 20
 
 func (a *app) queryCmd() *cobra.Command {
 	var format string
@@ -38,11 +43,17 @@ object per line. A table shows the first 1,000 rows.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sql := args[0]
 			if sql == "-" {
-				b, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<20))
+				b, err := io.ReadAll(io.LimitReader(os.Stdin, sqlBytesMax+1))
 				if err != nil {
 					return fmt.Errorf("read the statement from standard input: %w", err)
 				}
 				sql = string(b)
+			}
+			switch {
+			case len(sql) > sqlBytesMax: // what is left of it without its end may be another statement
+				return &usageError{fmt.Errorf("the statement has more than %d bytes", sqlBytesMax)}
+			case !utf8.ValidString(sql): // JSON would put other characters in their place
+				return &usageError{errors.New("the statement is not UTF-8")}
 			}
 			formats := map[string]string{"table": "json", "csv": "csv", "json": "ndjson"}
 			if formats[format] == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pintaildb/pintail/config"
@@ -49,6 +51,8 @@ type server struct {
 	*instance
 	app       *app
 	scheduler *schedule.Scheduler
+	tracer    trace.Tracer // nil: nothing is traced
+	core      *query.Core
 	started   atomic.Bool // the start-up syncs are over
 	owed      sync.Map    // datasets whose start-up sync waits for the end of quiet hours
 	reloading sync.Mutex
@@ -64,8 +68,17 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	metrics := monitor.New(version)
-	s := &server{app: a, scheduler: schedule.New(log, schedule.Options{MaxConcurrent: 4})}
-	s.instance, err = a.open(ctx, cfg, log, syncer.Options{Observer: metrics, NextRun: s.nextRun})
+	traces, err := tracing(ctx, cfg.Server.Tracing, metrics.Registerer(), log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesTimeout)
+		defer cancel()
+		_ = traces.Shutdown(last) // what the collector does not take now is lost
+	}()
+	s := &server{app: a, tracer: traces.Tracer(), scheduler: schedule.New(log, schedule.Options{MaxConcurrent: 4})}
+	s.instance, err = a.open(ctx, cfg, log, syncer.Options{Observer: metrics, NextRun: s.nextRun, Tracer: s.tracer})
 	if err != nil {
 		return err
 	}
@@ -100,7 +113,11 @@ func (s *server) run(ctx context.Context, metrics *monitor.Monitor) error {
 		return err
 	}
 	defer closeAudit() //nolint:errcheck // Its last line is there, or the disk is full.
-	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, TimeMax: cfg.DuckDB.QueryMaxTime, Log: s.log, Registerer: metrics.Registerer(), Replicas: s.syncer, Audit: audit})
+	core := query.New(s.store, s.access, query.Options{Concurrency: cfg.DuckDB.QueryConcurrency, TimeMax: cfg.DuckDB.QueryMaxTime, Log: s.log, Registerer: metrics.Registerer(), Replicas: s.syncer, Audit: audit,
+		Slow: cmp.Or(cfg.Server.SlowQuery, -1), Tracer: s.tracer, TraceText: cfg.Server.Tracing.Statements})
+	s.core = core
+	s.warnMisfits(ctx)
+	s.store.SetHost(core.Answer)
 	endpoints := s.endpoints(ctx, core)
 	certificates, err := certs.Load(certs.Files{Cert: cfg.Server.TLS.Cert, Key: cfg.Server.TLS.Key, ClientCA: cfg.Server.TLS.ClientCA}, s.log)
 	if err != nil {
@@ -341,7 +358,22 @@ func (s *server) reload(ctx context.Context, o httpapi.ReloadOptions) (httpapi.R
 	for _, c := range changes {
 		s.log.Info("configuration changes", "change", c.Text, "effect", c.Effect)
 	}
-	return plan, s.take(ctx, cfg, changes)
+	if err := s.take(ctx, cfg, changes); err != nil {
+		return plan, err
+	}
+	s.warnMisfits(ctx)
+	return plan, nil
+}
+
+// warnMisfits logs which row filters and masks keep a role from a table. Those of tables that come later are noticed when they are read.
+func (s *server) warnMisfits(ctx context.Context) {
+	misfits, err := s.core.Misfits(ctx)
+	if err != nil {
+		misfits = append(misfits, err)
+	}
+	for _, m := range misfits {
+		s.log.Warn("a role is refused a table", "reason", m, "hint", fault.HintOf(m))
+	}
 }
 
 // reloadPlan is what changes do, for those who decide whether to make them.

@@ -164,7 +164,7 @@ func (r *rewriter) toText(n *pg.Node, typ string) *pg.Node {
 	if isArray(typ) && typ != "[]" {
 		return macro("_array_text", n)
 	}
-	n, _ = r.shown(n, typ)
+	n, _ = r.asName(n, typ)
 	return cast(n, "text")
 }
 

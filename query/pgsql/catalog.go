@@ -188,6 +188,8 @@ CREATE TABLE memory._pgbase.procs(oid UINTEGER, name VARCHAR, ret UINTEGER, narg
 CREATE TABLE memory._pgbase.ranges(oid UINTEGER, subtype UINTEGER, multi UINTEGER, collated UINTEGER, opclass UINTEGER);
 CREATE TABLE memory._pgbase.settings(name VARCHAR, setting VARCHAR, unit VARCHAR, category VARCHAR, short_desc VARCHAR, context VARCHAR, vartype VARCHAR, source VARCHAR, boot_val VARCHAR, reset_val VARCHAR);
 CREATE VIEW memory._pgbase.visible AS SELECT * FROM memory._pgbase.relations r WHERE r.system OR r.oid IN (SELECT g.rel FROM memory._pgbase.grants g WHERE g.role = getvariable('pintail_role'));
+CREATE VIEW memory._pgbase.activity AS SELECT unnest(from_json(system.main._pintail_host('activity', getvariable('pintail_pid'), ''),
+	'[{"pid": "INTEGER", "usename": "VARCHAR", "application_name": "VARCHAR", "client_addr": "VARCHAR", "client_port": "INTEGER", "backend_start": "TIMESTAMPTZ", "query_start": "TIMESTAMPTZ", "wait_event_type": "VARCHAR", "wait_event": "VARCHAR", "state": "VARCHAR", "query": "VARCHAR"}]')) AS row;
 CREATE VIEW memory._pgbase.roles AS SELECT 10::UINTEGER AS oid, 'pintail' AS name UNION ALL SELECT 16383::UINTEGER, getvariable('pintail_user') WHERE getvariable('pintail_user') <> 'pintail';
 `
 

@@ -36,7 +36,7 @@ func TestDifferential(t *testing.T) {
 	setup := strings.Replace(empSetup, "title VARCHAR", "title TEXT", 1)
 	conn := postgres(t, setup+"ALTER TABLE emp ADD PRIMARY KEY (id)")
 	list := differential(t)
-	require.Greater(t, len(list), 200)
+	require.Greater(t, len(list), 400)
 	for i, s := range list {
 		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
 			want := askPostgres(t.Context(), conn, s.sql)

@@ -32,6 +32,10 @@ func (r *rewriter) expr(n *pg.Node, sc *scope) (*pg.Node, string) {
 		r.list(v.BoolExpr.Args, sc)
 		return n, "bool"
 	case *pg.Node_NullTest:
+		if row := wholeRow(v.NullTest.Arg, sc); row != nil {
+			v.NullTest.Arg = row
+			return n, "bool"
+		}
 		v.NullTest.Arg, _ = r.expr(v.NullTest.Arg, sc)
 		return n, "bool"
 	case *pg.Node_BooleanTest:
@@ -60,7 +64,9 @@ func (r *rewriter) expr(n *pg.Node, sc *scope) (*pg.Node, string) {
 		r.list(v.GroupingFunc.Args, sc)
 		return n, "int4"
 	case *pg.Node_SortBy:
-		v.SortBy.Node, _ = r.expr(v.SortBy.Node, sc)
+		var typ string
+		v.SortBy.Node, typ = r.expr(v.SortBy.Node, sc)
+		return n, typ
 	case *pg.Node_WindowDef:
 		r.window(v.WindowDef, sc)
 	case *pg.Node_NamedArgExpr:
@@ -71,6 +77,9 @@ func (r *rewriter) expr(n *pg.Node, sc *scope) (*pg.Node, string) {
 		return r.indirection(n, v.AIndirection, sc)
 	case *pg.Node_SqlvalueFunction:
 		f := valueFunctions[v.SqlvalueFunction.Op]
+		if f.name == "current_schema" && len(r.path) > 0 {
+			return r.currentSchema(), "text"
+		}
 		if f.macro != "" {
 			r.catalog = true
 			return macro(f.macro), f.typ
@@ -79,6 +88,28 @@ func (r *rewriter) expr(n *pg.Node, sc *scope) (*pg.Node, string) {
 		return n, f.typ
 	}
 	return n, ""
+}
+
+// wholeRow is what stands for (t.*)::text where it is asked whether that is NULL: then an outer join has found no row of t. It is taken for
+// none as well when all its columns are NULL.
+func wholeRow(n *pg.Node, sc *scope) *pg.Node {
+	c := n.GetTypeCast()
+	star, of := isStar(c.GetArg())
+	if !star || last(c.GetTypeName().GetNames()) != "text" {
+		return nil
+	}
+	var texts []*pg.Node
+	for i := range sc.sources {
+		if s := &sc.sources[i]; s.name == of {
+			for _, name := range s.names {
+				texts = append(texts, cast(pg.MakeColumnRefNode(strs(s.name, name), 0), "text"))
+			}
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return &pg.Node{Node: &pg.Node_CoalesceExpr{CoalesceExpr: &pg.CoalesceExpr{Args: texts}}}
 }
 
 func (r *rewriter) window(w *pg.WindowDef, sc *scope) {
@@ -121,6 +152,8 @@ func (r *rewriter) columnRef(n *pg.Node, c *pg.ColumnRef, sc *scope) (*pg.Node, 
 	switch {
 	case typ == series4:
 		return cast(n, "int4"), "int4"
+	case typ == "" && last(c.Fields) == "ctid":
+		r.fail("the rows of a copy have no ctid", "the copy is only read; change the data where it comes from")
 	case typ == "" && last(c.Fields) == "value":
 		if alias := sc.valueOf(table); alias != "" {
 			c.Fields[len(c.Fields)-1] = str(alias)
@@ -225,13 +258,19 @@ func (r *rewriter) indirection(n *pg.Node, a *pg.A_Indirection, sc *scope) (*pg.
 			typ = map[string]string{"int2vector": "int2", "oidvector": "oid"}[typ]
 		default:
 			typ = strings.TrimSuffix(typ, "[]")
+			// DuckDB counts what is not above 0 from the end.
+			if at, ok := literalInt(x.Uidx); !ok {
+				x.Uidx = caseWhen(operator(">", x.Uidx, integer(0)), x.Uidx)
+			} else if at <= 0 {
+				x.Uidx = null()
+			}
 		}
 	}
 	return n, typ
 }
 
-// shown is a value as a client sees it: where an object's number stands for its name, the name.
-func (r *rewriter) shown(n *pg.Node, typ string) (*pg.Node, string) {
+// asName is a value as a client sees it: where an object's number stands for its name, the name.
+func (r *rewriter) asName(n *pg.Node, typ string) (*pg.Node, string) {
 	if out, ok := regOut[typ]; ok {
 		r.catalog = true
 		if out == "_format_type" {

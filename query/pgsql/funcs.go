@@ -9,9 +9,20 @@ import (
 // funcCall rewrites a call with its arguments.
 func (r *rewriter) funcCall(f *pg.FuncCall, sc *scope) (*pg.Node, string) {
 	types := r.list(f.Args, sc)
-	r.list(f.AggOrder, sc)
+	ordered := r.list(f.AggOrder, sc)
+	if f.AggWithinGroup && bare(f.Funcname) == "percentile_cont" {
+		// It lies between two values, so it is no decimal of their digits.
+		for i, n := range f.AggOrder {
+			if s := n.GetSortBy(); s != nil && (isInt(ordered[i]) || ordered[i] == "numeric") {
+				s.Node = cast(s.Node, "float8")
+			}
+		}
+	}
 	f.AggFilter, _ = r.expr(f.AggFilter, sc)
 	r.window(f.Over, sc)
+	if f.AggWithinGroup && hypotheticals[bare(f.Funcname)] {
+		return r.hypothetical(f, types)
+	}
 	return r.call(f, types, sc)
 }
 
@@ -21,6 +32,11 @@ func (r *rewriter) call(f *pg.FuncCall, types []string, sc *scope) (*pg.Node, st
 	name := bare(f.Funcname)
 	if name == "" {
 		return n, ""
+	}
+	if len(r.path) > 0 {
+		if out, typ := r.pathFunction(name, f.Args); out != nil {
+			return out, typ
+		}
 	}
 	if h, ok := special[name]; ok && len(f.Args) >= argumentsMin(name) {
 		if out, typ := h(r, f, types); out != nil {
@@ -78,13 +94,15 @@ var macros = func() map[string]macroFunction {
 	}
 	same("text", `format_type quote_ident quote_literal quote_nullable obj_description shobj_description col_description pg_get_expr pg_get_viewdef pg_get_constraintdef pg_get_indexdef pg_get_userbyid
 		pg_get_function_arguments pg_get_function_result pg_encoding_to_char getdatabaseencoding pg_client_encoding pg_size_pretty version current_database current_schema current_setting set_config
-		array_to_string overlay pg_tablespace_location initcap split_part json_typeof lpad rpad`)
-	same("bool", `pg_table_is_visible has_table_privilege has_column_privilege pg_has_role pg_relation_is_publishable pg_index_column_has_property`)
-	same("int4", `pg_char_to_encoding pg_backend_pid array_length array_lower array_ndims cardinality array_position`)
+		array_to_string overlay pg_tablespace_location initcap split_part json_typeof lpad rpad convert_from regexp_substr array_dims`)
+	same("bool", `pg_table_is_visible has_table_privilege has_column_privilege pg_has_role pg_relation_is_publishable pg_index_column_has_property overlaps`)
+	same("int4", `pg_char_to_encoding pg_backend_pid array_length array_lower array_ndims cardinality array_position width_bucket regexp_count`)
+	same("bytea", `convert_to sha256`)
+	same("interval", `justify_hours justify_days`)
 	same("int8", `pg_database_size`)
 	same("text[]", `current_schemas string_to_array parse_ident`)
 	same("timestamptz", `pg_postmaster_start_time`)
-	same("", `array_remove array_replace justify_days`)
+	same("", `array_remove array_replace array_fill trim_array`)
 	for _, typ := range []string{"class", "type", "proc", "namespace", "role"} {
 		m["to_reg"+typ] = macroFunction{"_to_reg" + typ, "reg" + typ}
 	}
@@ -136,7 +154,7 @@ var listFunctions = map[string]struct {
 // renamedFunctions have another name in DuckDB.
 var renamedFunctions = map[string]string{
 	"every": "bool_and", "jsonb_array_length": "json_array_length", "jsonb_build_object": "json_object", "json_build_object": "json_object", "jsonb_build_array": "json_array", "json_build_array": "json_array",
-	"to_jsonb": "to_json", "row_to_json": "to_json", "array_to_json": "to_json", "json_agg": "json_group_array", "jsonb_agg": "json_group_array", "json_object_agg": "json_group_object",
+	"to_jsonb": "to_json", "row_to_json": "to_json", "array_to_json": "to_json", "json_object_agg": "json_group_object",
 	"jsonb_object_agg": "json_group_object", "array_cat": "list_concat", "array_append": "list_append", "array_prepend": "list_prepend", "array_agg": "array_agg", "clock_timestamp": "get_current_timestamp",
 	"statement_timestamp": "now", "transaction_timestamp": "now", "char_length": "length", "character_length": "length", "var_pop": "var_pop", "gen_random_uuid": "gen_random_uuid",
 	"pow": "power", "dpow": "power", "ceiling": "ceil", "timezone": "timezone", "regexp_split_to_array": "regexp_split_to_array", "bool_or": "bool_or", "lcase": "lower", "ucase": "upper", "json_strip_nulls": "json",
@@ -147,7 +165,7 @@ var resultTypes = func() map[string]string {
 	m := map[string]string{}
 	for typ, list := range map[string]string{
 		"text":        "lower upper trim replace reverse repeat translate concat concat_ws left right md5 chr regexp_replace string_agg format encode substring to_hex",
-		"as int4":     "char_length character_length strpos ascii bit_length regexp_count",
+		"as int4":     "char_length character_length strpos ascii bit_length",
 		"int8":        "count row_number rank dense_rank",
 		"as int4 ":    "ntile json_array_length jsonb_array_length",
 		"arg":         "min max abs coalesce lag lead first_value last_value nth_value any_value mode ceil ceiling floor trunc sign mod date_bin",

@@ -27,6 +27,9 @@ func (r *rewriter) operation(n *pg.Node, e *pg.A_Expr, sc *scope) (*pg.Node, str
 		if text, ok := literal(e.Rexpr); ok {
 			e.Rexpr = r.arrayLiteral(text, orText(lt))
 		}
+		if e.Rexpr.GetParamRef() != nil {
+			e.Rexpr = arrayParam(e.Rexpr, lt)
+		}
 		return anyOf(n, e, op), "bool"
 	case pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
 		return symmetric(e), "bool"
@@ -48,12 +51,44 @@ func (r *rewriter) operation(n *pg.Node, e *pg.A_Expr, sc *scope) (*pg.Node, str
 	return r.infix(n, e, op, lt, rt)
 }
 
+// arrayParam says that a parameter is an array of what stands before ANY, which DuckDB does not find out.
+func arrayParam(p *pg.Node, typ string) *pg.Node {
+	switch typ {
+	case "", "unknown":
+		return p
+	case "numeric":
+		return castArray(p, typ, 38, 10)
+	case "numericf":
+		return castArray(p, "float8")
+	case "oid", "regclass", "regtype", "regproc", "regnamespace", "regrole":
+		return castArray(p, "int8")
+	}
+	if isArray(typ) {
+		return p
+	}
+	return castArray(p, typ)
+}
+
+var likeArrays = map[string]string{"~~": "_like", "!~~": "_like", "~~*": "_ilike", "!~~*": "_ilike"}
+
 // anyOf: DuckDB takes = ANY of a constant array, but not everywhere of a column.
 func anyOf(n *pg.Node, e *pg.A_Expr, op string) *pg.Node {
+	any := e.Kind == pg.A_Expr_Kind_AEXPR_OP_ANY
+	if like, ok := likeArrays[op]; ok {
+		// NOT LIKE of one is LIKE not of all, and the other way round.
+		if negated := op[0] == '!'; any != negated {
+			like += "_any"
+		} else {
+			like += "_all"
+		}
+		if op[0] == '!' {
+			return not(macro(like, e.Lexpr, e.Rexpr))
+		}
+		return macro(like, e.Lexpr, e.Rexpr)
+	}
 	if c := e.Rexpr.GetTypeCast(); c != nil && c.Arg.GetAArrayExpr() != nil || e.Rexpr.GetAArrayExpr() != nil || e.Rexpr.GetParamRef() != nil || c.GetArg().GetParamRef() != nil {
 		return n
 	}
-	any := e.Kind == pg.A_Expr_Kind_AEXPR_OP_ANY
 	switch {
 	case op == "=" && any:
 		return macro("_any", e.Rexpr, e.Lexpr)
@@ -89,11 +124,18 @@ func (r *rewriter) infix(n *pg.Node, e *pg.A_Expr, op, lt, rt string) (*pg.Node,
 		}
 		return n, "bool"
 	case "/", "%":
+		if lt == "interval" && op == "/" {
+			return operator("*", e.Lexpr, operator("/", cast(integer(1), "float8"), macro("_nonzero", e.Rexpr))), "interval"
+		}
 		if v, ok := literalInt(e.Rexpr); !ok || v == 0 {
 			e.Rexpr = macro("_nonzero", e.Rexpr)
 		}
 		if op == "/" && lt != "interval" {
-			return n, quotient(lt, rt)
+			typ := quotient(lt, rt)
+			if typ == "numericf" && isExact(lt) && isExact(rt) && plainNumber(e.Lexpr) && plainNumber(e.Rexpr) {
+				r.exactly(n, e.Lexpr, e.Rexpr)
+			}
+			return n, typ
 		}
 		return n, wider(lt, rt)
 	case "+", "-":
@@ -111,7 +153,13 @@ func (r *rewriter) infix(n *pg.Node, e *pg.A_Expr, op, lt, rt string) (*pg.Node,
 		return function("xor", e.Lexpr, e.Rexpr), wider(lt, rt)
 	case "^":
 		return n, "float8"
-	case "->", "->>", "#>", "#>>", "?":
+	case "?":
+		return macro("_json_has", e.Lexpr, e.Rexpr), "bool"
+	case "?|":
+		return macro("_json_has_any", e.Lexpr, e.Rexpr), "bool"
+	case "?&":
+		return macro("_json_has_all", e.Lexpr, e.Rexpr), "bool"
+	case "->", "->>", "#>", "#>>":
 		return r.json(e, op, rt)
 	case "@>":
 		return contains(e.Lexpr, e.Rexpr, lt, rt), "bool"
@@ -153,10 +201,27 @@ func widenLiteral(e *pg.A_Expr, lt, rt string) {
 	}
 }
 
+var clockTypes = words("date time timestamp timestamptz interval")
+
 func dateArithmetic(n *pg.Node, e *pg.A_Expr, op, lt, rt string) (*pg.Node, string) {
 	switch {
+	case op == "-" && rt == "unknown" && clockTypes[lt]:
+		completeTime(e.Rexpr)
+		e.Rexpr = cast(e.Rexpr, lt) // what is not known is taken for the other side's type
+		return dateArithmetic(n, e, op, lt, lt)
+	case op == "-" && lt == "unknown" && clockTypes[rt]:
+		completeTime(e.Lexpr)
+		e.Lexpr = cast(e.Lexpr, rt)
+		return dateArithmetic(n, e, op, rt, rt)
+	case op == "+" && rt == "unknown" && (lt == "timestamp" || lt == "timestamptz"):
+		e.Rexpr = cast(e.Rexpr, "interval")
+		return n, lt
 	case lt == "date" && rt == "date" && op == "-":
 		return cast(n, "int4"), "int4"
+	case lt == "time" && rt == "time" && op == "-":
+		day := cast(constant("2000-01-01"), "date")
+		e.Lexpr, e.Rexpr = operator("+", day, e.Lexpr), operator("+", day, e.Rexpr)
+		return n, "interval"
 	case lt == "date" && isInt(rt):
 		if rt == "int8" || rt == "int2" {
 			e.Rexpr = cast(e.Rexpr, "int4")
@@ -172,8 +237,6 @@ func dateArithmetic(n *pg.Node, e *pg.A_Expr, op, lt, rt string) (*pg.Node, stri
 		return n, lt
 	case lt == "interval" && rt != "unknown":
 		return n, rt
-	case lt == "date" && rt == "unknown" || lt == "timestamp" && rt == "unknown" || lt == "timestamptz" && rt == "unknown":
-		return n, ""
 	}
 	return n, wider(lt, rt)
 }
@@ -387,8 +450,6 @@ func (r *rewriter) json(e *pg.A_Expr, op, keyType string) (*pg.Node, string) {
 		key = operator("||", operator("||", constant(`$."`), key), constant(`"`))
 	}
 	switch op {
-	case "?":
-		return function("json_exists", e.Lexpr, key), "bool"
 	case "->", "#>":
 		return function("json_extract", e.Lexpr, key), "json"
 	}

@@ -29,6 +29,7 @@ type relation struct {
 type state struct {
 	mark        string
 	relations   map[string]relation // by "schema.name", folded
+	schemas     map[string]bool     // folded
 	publicTaken bool                // the file has a schema of its own that is called public
 	cache       cache
 }
@@ -82,7 +83,7 @@ func (t *Translator) refresh(ctx context.Context) error {
 	if err := t.fill(ctx, c); err != nil {
 		return err
 	}
-	st := &state{mark: mark, relations: map[string]relation{}, publicTaken: c.publicTaken}
+	st := &state{mark: mark, relations: map[string]relation{}, schemas: map[string]bool{}, publicTaken: c.publicTaken}
 	for _, r := range list {
 		known := relation{kinds: map[string]string{}}
 		for _, col := range r.Columns {
@@ -90,6 +91,7 @@ func (t *Translator) refresh(ctx context.Context) error {
 			known.kinds[col.Name] = duckKind(col.Type)
 		}
 		st.relations[fold(r.Schema)+"."+fold(r.Name)] = known
+		st.schemas[fold(r.Schema)] = true
 	}
 	t.state.Store(st)
 	t.granted, t.filled = granted, time.Now()

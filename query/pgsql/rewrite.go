@@ -10,19 +10,27 @@ import (
 type rewriter struct {
 	t       *Translator
 	st      *state
-	catalog bool  // it reads the catalog
-	err     error // the first thing that cannot be said in DuckDB
+	path    []string // of the session, when it is not public alone
+	catalog bool     // it reads the catalog
+	err     error    // the first thing that cannot be said in DuckDB
+
+	exact map[*pg.Node]exactQuotient // what could be divided exactly
+	typed bool                       // the result's columns keep DuckDB's types
+	shown map[int]*pg.Node           // of the whole statement's columns: those that are shown as another value
 
 	recursive func(first source) // told of the columns of the first half of WITH RECURSIVE
 }
 
-// rewrite parses, rewrites and writes out again.
-func (t *Translator) rewrite(st *state, sql string) (out string, catalog bool, err error) {
+// rewrite parses, rewrites and writes out again. path are the schemas in which names without one are looked up; none is public alone.
+func (t *Translator) rewrite(st *state, sql string, values bool, path ...string) (out string, catalog bool, err error) {
+	if beyond(sql) {
+		return sql, false, nil // DuckDB's parser says what is wrong with it, or runs it
+	}
 	tree, err := pg.Parse(sql)
 	if err != nil || len(tree.Stmts) != 1 {
 		return sql, false, nil //nolint:nilerr // It may be DuckDB's own dialect, whose parser says what is wrong.
 	}
-	r := &rewriter{t: t, st: st}
+	r := &rewriter{t: t, st: st, path: path, typed: values}
 	prefix := ""
 	stmt := tree.Stmts[0]
 	if e := stmt.Stmt.GetExplainStmt(); e != nil && e.Query.GetSelectStmt() != nil {
@@ -47,7 +55,7 @@ func (t *Translator) rewrite(st *state, sql string) (out string, catalog bool, e
 	if again, err := pg.Parse(out); err != nil || len(again.Stmts) != 1 {
 		return sql, false, nil //nolint:nilerr // DuckDB's parser says what is wrong.
 	}
-	return prefix + quoteReserved(out), r.catalog, nil
+	return prefix + duckWords(out), r.catalog, nil
 }
 
 // explain is the statement's beginning in DuckDB's words; "" for options that it does not have.
@@ -73,20 +81,26 @@ func explain(e *pg.ExplainStmt) string {
 // duckReserved are words that DuckDB keeps for itself and PostgreSQL does not. Keywords of PostgreSQL come from its deparser in capitals.
 var duckReserved = words("anti asof at by columns describe generated glob lambda map pivot pivot_longer pivot_wider positional qualify semi show struct summarize try_cast unpack unpivot")
 
-// quoteReserved quotes them where the deparser did not: there they can only be names.
-func quoteReserved(sql string) string {
+// duckWords quotes them where the deparser did not: there they can only be names. A sample's size, a number of rows to DuckDB, is a percentage.
+func duckWords(sql string) string {
 	var b strings.Builder
 	s := scanner{sql: sql}
 	from := 0
+	var before [3]string
 	for {
 		kind, tok := s.next()
 		if kind == tokenEnd || kind == tokenOther {
 			break
 		}
-		if kind == tokenWord && duckReserved[tok] {
+		switch {
+		case kind == tokenWord && duckReserved[tok]:
 			b.WriteString(sql[from:s.at-len(tok)] + `"` + tok + `"`)
 			from = s.at
+		case kind == tokenNumber && before[0] == "TABLESAMPLE" && before[2] == "(":
+			b.WriteString(sql[from:s.at] + " PERCENT")
+			from = s.at
 		}
+		before = [3]string{before[1], before[2], tok}
 	}
 	return b.String() + sql[from:]
 }
@@ -205,7 +219,13 @@ func (r *rewriter) query(s *pg.SelectStmt, outer *scope, of place) source {
 	for _, list := range [][]*pg.Node{s.GroupClause, s.DistinctClause, s.SortClause, s.WindowClause} {
 		r.list(list, sc)
 	}
+	if of == whole {
+		sortByValues(s, r.shown, out.names)
+	}
 	s.LimitOffset, _ = r.expr(s.LimitOffset, sc)
+	if s.LimitOption == pg.LimitOption_LIMIT_OPTION_WITH_TIES {
+		r.fail("FETCH FIRST … WITH TIES is not there", "filter by rank() OVER (ORDER BY …) in a subquery")
+	}
 	if c := s.LimitCount.GetAConst(); c != nil && c.Isnull {
 		s.LimitCount, s.LimitOption = nil, pg.LimitOption_LIMIT_OPTION_DEFAULT
 	}
@@ -294,8 +314,11 @@ func (r *rewriter) targets(s *pg.SelectStmt, sc *scope, of place) source {
 			name = columnName(t.Val)
 		}
 		val, typ := r.expr(t.Val, sc)
-		if of != inner {
-			val, typ = r.shown(val, typ)
+		switch {
+		case of == whole && !r.typed:
+			val, typ = r.out(s, val, typ, len(out.names))
+		case of != inner:
+			val, typ = r.asName(val, typ)
 		}
 		if c := val.GetAConst(); c != nil && c.Isnull && of == whole {
 			val, typ = cast(val, "text"), "text" // DuckDB has an integer there
@@ -307,6 +330,30 @@ func (r *rewriter) targets(s *pg.SelectStmt, sc *scope, of place) source {
 		add(name, typ)
 	}
 	return out
+}
+
+// out is a column as the client gets it. What is shown may be compared and ordered otherwise than what was computed: ORDER BY goes by the
+// latter, and where more goes by the column there is no such difference.
+func (r *rewriter) out(s *pg.SelectStmt, val *pg.Node, typ string, at int) (*pg.Node, string) {
+	_, divided := r.exact[val]
+	exact := divided && len(s.DistinctClause) == 0 && (aggregated(val) || groupedByColumns(s))
+	var shown *pg.Node
+	switch {
+	case typ == "oid", typ == "int2vector", typ == "oidvector":
+		shown = macro("_pg_"+typ, val)
+	case typ == "numericf" || exact:
+		shown = r.numericOut(val, exact)
+	default:
+		return r.asName(val, typ)
+	}
+	r.catalog = true
+	if exact {
+		if r.shown == nil {
+			r.shown = map[int]*pg.Node{}
+		}
+		r.shown[at] = val
+	}
+	return shown, typ
 }
 
 func isStar(n *pg.Node) (bool, string) {
@@ -340,6 +387,12 @@ func (r *rewriter) from(n *pg.Node, sc *scope) *pg.Node {
 		v.JoinExpr.Rarg = r.from(v.JoinExpr.Rarg, sc)
 		v.JoinExpr.Quals, _ = r.expr(v.JoinExpr.Quals, sc)
 	case *pg.Node_RangeFunction:
+		if rows := r.rowsOf(v.RangeFunction, sc); rows != nil {
+			return rows
+		}
+		if side := sideBySide(v.RangeFunction); side != nil {
+			return r.from(side, sc)
+		}
 		r.rangeFunction(v.RangeFunction, sc)
 	case *pg.Node_RangeTableSample:
 		v.RangeTableSample.Relation = r.from(v.RangeTableSample.Relation, sc)
@@ -380,6 +433,13 @@ func (r *rewriter) table(v *pg.RangeVar, sc *scope) source {
 		if v.Schemaname == "public" && !r.st.publicTaken {
 			v.Schemaname = "main"
 		}
+	}
+	if v.Schemaname == "" && len(r.path) > 0 {
+		schema, ok := r.schemaOf(v.Relname)
+		if !ok {
+			r.fail(`relation "`+v.Relname+`" does not exist`, "it is in no schema of the search_path, "+strings.Join(r.path, ", "))
+		}
+		v.Schemaname = schema
 	}
 	schema := v.Schemaname
 	if schema == "" {
@@ -482,6 +542,30 @@ func (r *rewriter) rangeFunction(f *pg.RangeFunction, sc *scope) {
 	sc.sources = append(sc.sources, src)
 }
 
+// sideBySide is unnest() of several arrays as a query that selects each; nil for other functions.
+func sideBySide(f *pg.RangeFunction) *pg.Node {
+	if len(f.Functions) != 1 || f.Ordinality {
+		return nil
+	}
+	items := f.Functions[0].GetList().GetItems()
+	if len(items) == 0 {
+		return nil
+	}
+	call := items[0].GetFuncCall()
+	if call == nil || bare(call.Funcname) != "unnest" || len(call.Args) < 2 {
+		return nil
+	}
+	s := &pg.SelectStmt{Op: pg.SetOperation_SETOP_NONE, LimitOption: pg.LimitOption_LIMIT_OPTION_DEFAULT}
+	for i, a := range call.Args {
+		s.TargetList = append(s.TargetList, pg.MakeResTargetNodeWithNameAndVal("unnest"+itoa(i+1), function("unnest", a), 0))
+	}
+	alias := f.Alias
+	if alias == nil {
+		alias = &pg.Alias{Aliasname: "unnest"}
+	}
+	return &pg.Node{Node: &pg.Node_RangeSubselect{RangeSubselect: &pg.RangeSubselect{Lateral: true, Subquery: &pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: s}}, Alias: alias}}}
+}
+
 // setFunctions are table functions of DuckDB that go by their own names.
 var setFunctions = words("json_tree duckdb_tables duckdb_columns duckdb_settings duckdb_views duckdb_functions pragma_table_info repeat repeat_row")
 
@@ -496,6 +580,14 @@ func (r *rewriter) series(call *pg.FuncCall, types []string) string {
 			typ = t
 		}
 		typ = wider(typ, t)
+	}
+	if strings.HasPrefix(typ, "timestamp") {
+		for i := range call.Args {
+			if _, text := literal(call.Args[i]); text {
+				completeTime(call.Args[i])
+				call.Args[i] = cast(call.Args[i], []string{typ, typ, "interval"}[min(i, 2)])
+			}
+		}
 	}
 	if typ == "int2" || typ == "int4" {
 		return series4

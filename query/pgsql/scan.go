@@ -15,8 +15,12 @@ func needed(sql string) bool {
 			return false
 		case tokenOther:
 			return true
+		case tokenName:
+			if tok == `"public"` || tok == `"information_schema"` || strings.HasPrefix(tok, `"pg_`) {
+				return true
+			}
 		case tokenText:
-			if selecting || strings.ContainsAny(tok, `{\`) || len(prev) == 1 && strings.Contains("eEbBxXnN", prev) {
+			if selecting || strings.ContainsAny(tok, `{\`) || shortTime.MatchString(tok[1:len(tok)-1]) || len(prev) == 1 && strings.Contains("eEbBxXnN", prev) {
 				return true
 			}
 		case tokenNumber:

@@ -14,9 +14,11 @@ func init() { // they call each other
 		"sum": sum, "avg": avg, "round": round, "extract": extract, "date_part": datePart, "date_trunc": dateTrunc, "to_char": toChar, "to_date": toDate, "to_timestamp": toTimestamp,
 		"generate_series": seriesList, "unnest": unnest, "length": length, "octet_length": octetLength, "position": position, "timezone": timeZone, "substring": substring, "substr": substring,
 		"btrim": trim, "ltrim": trim, "rtrim": trim, "log": logarithm, "div": division, "mod": division, "regexp_match": regexpMatch, "regexp_replace": regexpReplace,
-		"regexp_matches": regexpMatches, "string_agg": stringAgg, "make_interval": makeInterval, "format": formatText, "encode": encode, "decode": decode, "to_hex": toHex, "date_bin": nil,
+		"regexp_matches": regexpMatches, "string_agg": stringAgg, "make_interval": makeInterval, "format": formatText, "encode": encode, "decode": decode, "to_hex": toHex, "date_bin": dateBin, "json_agg": jsonAgg, "jsonb_agg": jsonAgg, "concat_ws": concatAll,
+		"regexp_like": regexpLike, "num_nulls": countNulls, "num_nonnulls": countNulls,
 		"json_extract_path": jsonPath, "jsonb_extract_path": jsonPath, "json_extract_path_text": jsonPath, "jsonb_extract_path_text": jsonPath, "array_agg": arrayAgg, "concat": concatAll,
 		"current_setting": currentSetting, "now": sessionNow, "trunc": truncate, "pg_typeof": typeOf, "random": nil, "chr": nil,
+		"pg_cancel_backend": endBackend, "pg_terminate_backend": endBackend,
 	}
 	for name, h := range special {
 		if h == nil {
@@ -74,7 +76,11 @@ func avg(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
 	if len(types) == 1 && types[0] == "interval" {
 		return call(f), "interval"
 	}
-	return call(f), "numericf"
+	n := call(f)
+	if len(types) == 1 && isExact(types[0]) {
+		r.meanOf(n, f)
+	}
+	return n, "numericf"
 }
 
 // round: halves of double precision go to the even neighbour; what is a numeric keeps the digits that it was asked for.
@@ -88,14 +94,22 @@ func round(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
 		case "float4", "float8":
 			return function("round_even", f.Args[0], integer(0)), "float8"
 		case "numericf":
-			return cast(call(f), "numeric", 38, 0), "numeric"
+			n := cast(call(f), "numeric", 38, 0)
+			if q, ok := r.exact[f.Args[0]]; ok && q.digits < 0 {
+				r.exact[n] = exactQuotient{q.dividend, q.divisor, 0}
+			}
+			return n, "numeric"
 		case "int2", "int4", "int8":
 			return call(f), types[0]
 		}
 		return call(f), types[0]
 	}
 	if digits, ok := literalInt(f.Args[1]); ok && (types[0] == "numericf" || types[0] == "numeric" || isInt(types[0])) && digits >= 0 && digits <= 15 {
-		return cast(call(f), "numeric", 38, digits), "numeric"
+		n := cast(call(f), "numeric", 38, digits)
+		if q, ok := r.exact[f.Args[0]]; ok && q.digits < 0 {
+			r.exact[n] = exactQuotient{q.dividend, q.divisor, digits}
+		}
+		return n, "numeric"
 	}
 	return call(f), types[0]
 }
@@ -156,6 +170,11 @@ func dateTrunc(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
 		return nil, ""
 	}
 	typ := types[1]
+	if unit, ok := literal(f.Args[0]); ok && len(types) == 2 && strings.HasPrefix(typ, "timestamp") {
+		if years := map[string]int64{"century": 100, "millennium": 1000}[strings.ToLower(unit)]; years > 0 {
+			return macro("_trunc_years", f.Args[1], integer(years)), typ // counted from the year 1
+		}
+	}
 	if typ == "date" {
 		f.Args[1], typ = cast(f.Args[1], "timestamptz"), "timestamptz"
 	}
@@ -304,15 +323,45 @@ func regexpMatch(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string)
 	if len(f.Args) < 2 {
 		return nil, ""
 	}
-	pattern := f.Args[1]
-	name := "_regexp_match"
-	if p, ok := literal(pattern); ok {
-		pattern = constant("(?s)" + regex(p))
-		if hasGroup(p) {
-			name = "_regexp_match_groups"
+	pattern, groups := groupsOf(f)
+	if groups == 0 {
+		return macro("_regexp_match", f.Args[0], pattern), "text[]"
+	}
+	var found []*pg.Node
+	for i := range groups {
+		found = append(found, function("regexp_extract", f.Args[0], pattern, integer(int64(i+1))))
+	}
+	return macro("_when", function("regexp_matches", f.Args[0], pattern), array(found...)), "text[]"
+}
+
+// matchFlags are the flags of a function whose third argument they are.
+func matchFlags(f *pg.FuncCall) string {
+	if len(f.Args) < 3 {
+		return ""
+	}
+	flags, _ := literal(f.Args[2])
+	return flags
+}
+
+// groupsOf is a function's pattern with its flags, and how many groups it has; none where it is no constant.
+func groupsOf(f *pg.FuncCall) (pattern *pg.Node, groups int) {
+	p, ok := literal(f.Args[1])
+	if !ok {
+		return f.Args[1], 0
+	}
+	for i := 0; i < len(p); i++ {
+		switch {
+		case p[i] == '\\':
+			i++
+		case p[i] == '(' && !strings.HasPrefix(p[i:], "(?"):
+			groups++
 		}
 	}
-	return macro(name, f.Args[0], pattern), "text[]"
+	prefix := "(?s)"
+	if strings.Contains(matchFlags(f), "i") {
+		prefix = "(?si)"
+	}
+	return constant(prefix + regex(p)), groups
 }
 
 // regexpMatches gives a row for each match in PostgreSQL, and says yes or no in DuckDB.
@@ -320,26 +369,23 @@ func regexpMatches(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, strin
 	if len(f.Args) < 2 {
 		return nil, ""
 	}
-	pattern, flags := f.Args[1], ""
-	if len(f.Args) > 2 {
-		flags, _ = literal(f.Args[2])
+	pattern, groups := groupsOf(f)
+	if !strings.Contains(matchFlags(f), "g") {
+		one, _ := regexpMatch(r, f, types)
+		return function("unnest", caseWhen(function("regexp_matches", f.Args[0], pattern), array(one))), "text[]"
 	}
-	group := int64(0)
-	if p, ok := literal(pattern); ok {
-		prefix := "(?s)"
-		if strings.Contains(flags, "i") {
-			prefix = "(?si)"
-		}
-		pattern = constant(prefix + regex(p))
-		if hasGroup(p) {
-			group = 1
-		}
+	var all []*pg.Node
+	for i := range max(groups, 1) {
+		all = append(all, function("regexp_extract_all", f.Args[0], pattern, integer(int64(min(groups, i+1)))))
 	}
-	all := function("regexp_extract_all", f.Args[0], pattern, integer(group))
-	if !strings.Contains(flags, "g") {
-		return function("unnest", macro("_first_match", all)), "text[]"
+	switch len(all) {
+	case 1:
+		return function("unnest", macro("_each_match", all...)), "text[]"
+	case 2, 3:
+		return function("unnest", macro("_each_match_"+itoa(len(all)), all...)), "text[]"
 	}
-	return function("unnest", macro("_each_match", all)), "text[]"
+	r.fail("regexp_matches() of all matches takes three groups at most here", "use fewer groups")
+	return f.Args[0], "text[]"
 }
 
 func regexpReplace(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
@@ -385,7 +431,45 @@ func concatAll(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
 			f.Args[i] = function("left", cast(f.Args[i], "text"), integer(1))
 		}
 	}
-	return function("concat", f.Args...), "text"
+	return function(last(f.Funcname), f.Args...), "text"
+}
+
+func regexpLike(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
+	if len(f.Args) < 2 {
+		return nil, ""
+	}
+	op := "~"
+	if len(f.Args) > 2 {
+		if flags, _ := literal(f.Args[2]); strings.Contains(flags, "i") {
+			op = "~*"
+		}
+	}
+	return regexMatch(f.Args[0], f.Args[1], op), "bool"
+}
+
+func countNulls(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
+	texts := make([]*pg.Node, len(f.Args))
+	for i, a := range f.Args {
+		texts[i] = cast(a, "text")
+	}
+	return macro("_"+last(f.Funcname), array(texts...)), "int4"
+}
+
+// dateBin puts times into bins of a width.
+func dateBin(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
+	if len(f.Args) != 3 {
+		return nil, ""
+	}
+	if types[0] == "unknown" {
+		f.Args[0] = cast(f.Args[0], "interval")
+	}
+	return function("time_bucket", f.Args...), types[1]
+}
+
+// jsonAgg gathers values into a JSON array, in an order where one is asked for.
+func jsonAgg(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {
+	f.Funcname = strs("array_agg")
+	return function("to_json", call(f)), "json"
 }
 
 // makeInterval adds up what it is given by position or name.
@@ -433,6 +517,14 @@ func formatText(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) 
 			continue
 		}
 		i++
+		at, width, end := formatSpec(form[i:])
+		if i += end; at > 0 {
+			next = at
+		}
+		if i == len(form) {
+			r.fail("unterminated format() type specifier", "write %% for a percent sign")
+			return f.Args[0], "text"
+		}
 		switch form[i] {
 		case '%':
 			plain += "%"
@@ -452,6 +544,9 @@ func formatText(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) 
 			case 'L':
 				a = macro("_quote_nullable", a)
 			}
+			if width != 0 {
+				a = macro("_padded", function("concat", a), integer(int64(width)))
+			}
 			parts = append(parts, a)
 			next++
 		default:
@@ -460,6 +555,33 @@ func formatText(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) 
 		}
 	}
 	return function("concat", append(parts, constant(plain))...), "text"
+}
+
+// formatSpec reads what stands between the percent sign and its letter: the argument's position, and a width that is negative where the text
+// stands left.
+func formatSpec(s string) (position, width, end int) {
+	digits := func() (n int) {
+		for ; end < len(s) && isDigit(s[end]); end++ {
+			n = min(10*n+int(s[end]-'0'), 10000)
+		}
+		return n
+	}
+	n := digits()
+	if n > 0 && end < len(s) && s[end] == '$' {
+		end++
+		position, n = n, 0
+	}
+	if n > 0 {
+		return position, n, end
+	}
+	left := end < len(s) && s[end] == '-'
+	if left {
+		end++
+	}
+	if width = digits(); left {
+		width = -width
+	}
+	return position, width, end
 }
 
 func encode(r *rewriter, f *pg.FuncCall, types []string) (*pg.Node, string) {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pintaildb/pintail/query/pgtype"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -78,37 +79,46 @@ func New(ctx context.Context, o Options) (*Translator, error) {
 // Translate gives a statement of PostgreSQL's dialect in DuckDB's. One that both understand alike is returned as it is, and so is one that
 // PostgreSQL's parser refuses: DuckDB's own dialect works too. An error is fault.InvalidSQL, of what cannot be said in DuckDB.
 func (t *Translator) Translate(ctx context.Context, sql string) (string, error) {
-	if !needed(sql) {
+	path := pathOf(ctx)
+	if path == nil && !needed(sql) {
 		return sql, nil
 	}
+	key := sql
+	if path != nil {
+		key = strings.Join(path, ",") + "\x00" + sql
+	}
+	values := pgtype.ValuesOf(ctx)
+	if values {
+		key = "\x00" + key
+	}
 	every := typesEvery
-	e, known := t.state.Load().cache.get(sql)
+	e, known := t.state.Load().cache.get(key)
 	if !known || e.catalog {
 		every = refreshEvery
 	}
 	t.lookAround(ctx, every)
 	st := t.state.Load()
-	if e, ok := st.cache.get(sql); ok {
+	if e, ok := st.cache.get(key); ok {
 		return e.sql, nil
 	}
-	out, catalog, err := t.rewriteSafely(st, sql)
+	out, catalog, err := t.rewriteSafely(st, sql, values, path)
 	if err != nil {
 		return "", err
 	}
-	st.cache.put(sql, translation{out, catalog})
+	st.cache.put(key, translation{out, catalog})
 	return out, nil
 }
 
 // rewriteSafely hands DuckDB the statement as it came where rewriting breaks: the fault is this program's, and one client's statement must
 // not end the others'.
-func (t *Translator) rewriteSafely(st *state, sql string) (out string, catalog bool, err error) {
+func (t *Translator) rewriteSafely(st *state, sql string, values bool, path []string) (out string, catalog bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			t.log.Error("a statement could not be translated", "panic", p, "bytes", len(sql))
 			out, catalog, err = sql, false, nil
 		}
 	}()
-	return t.rewrite(st, sql)
+	return t.rewrite(st, sql, values, path...)
 }
 
 // cache keeps translations, since programs send the same few texts. It is emptied when it is full: they fill it again.

@@ -20,9 +20,11 @@ const (
 	Bytea       = 17
 	Int8        = 20
 	Int2        = 21
+	Int2Vector  = 22
 	Int4        = 23
 	Text        = 25
 	OID         = 26
+	OIDVector   = 30
 	JSON        = 114
 	Float4      = 700
 	Float8      = 701
@@ -37,6 +39,7 @@ const (
 	TimeTZ      = 1266
 	Varbit      = 1562
 	Numeric     = 1700
+	Record      = 2249
 	UUID        = 2950
 	JSONB       = 3802
 )
@@ -53,6 +56,8 @@ var infos = map[uint32]info{
 	Bytea:       {"bytea", -1, 1001, "BLOB"},
 	Int8:        {"int8", 8, 1016, "BIGINT"},
 	Int2:        {"int2", 2, 1005, "SMALLINT"},
+	Int2Vector:  {"int2vector", -1, 1006, "VARCHAR"},
+	OIDVector:   {"oidvector", -1, 1013, "VARCHAR"},
 	Int4:        {"int4", 4, 1007, "INTEGER"},
 	Text:        {"text", -1, 1009, "VARCHAR"},
 	OID:         {"oid", 4, 1028, "BIGINT"},
@@ -70,6 +75,7 @@ var infos = map[uint32]info{
 	TimeTZ:      {"timetz", 12, 1270, "TIME WITH TIME ZONE"},
 	Varbit:      {"varbit", -1, 1563, "BIT"},
 	Numeric:     {"numeric", -1, 1231, "DECIMAL(38,10)"},
+	Record:      {"record", -1, 0, "VARCHAR"},
 	UUID:        {"uuid", 16, 2951, "UUID"},
 	JSONB:       {"jsonb", -1, 3807, "JSON"},
 	18:          {"char", 1, 1002, "VARCHAR"},
@@ -97,8 +103,14 @@ var named = map[string]uint32{
 	"INTERVAL": Interval,
 }
 
+// sent are values in the form in which query/pgsql has them sent, since they lie otherwise in DuckDB.
+var sent = map[string]uint32{
+	`STRUCT("numeric_quotient" VARCHAR)`: Numeric, `STRUCT("numeric_double" DOUBLE)`: Numeric, `STRUCT("pg_oid" UINTEGER)`: OID,
+	`STRUCT("pg_int2vector" SMALLINT[])`: Int2Vector, `STRUCT("pg_oidvector" UINTEGER[])`: OIDVector,
+}
+
 // Of is the type that a client sees for a type of DuckDB, named as store.ResultColumn has it. Whole numbers without a type of their
-// size become the next larger one, a STRUCT, MAP, UNION and a list of these or of lists become json, and what PostgreSQL has no word for
+// size become the next larger one, a row without names becomes a record, another STRUCT, a MAP, UNION and a list of these or of lists become json, and what PostgreSQL has no word for
 // becomes text.
 func Of(duckType string) Type {
 	t := strings.TrimSpace(duckType)
@@ -111,11 +123,17 @@ func Of(duckType string) Type {
 		array.Mod = e.Mod
 		return array
 	}
-	if composite(t) {
-		return ByOID(JSON)
+	if strings.HasPrefix(t, `STRUCT("" `) {
+		return ByOID(Record)
+	}
+	if oid, ok := sent[t]; ok {
+		return ByOID(oid)
 	}
 	if oid, ok := named[t]; ok {
 		return ByOID(oid)
+	}
+	if composite(t) {
+		return ByOID(JSON)
 	}
 	if args, ok := strings.CutPrefix(t, "DECIMAL("); ok {
 		n := ByOID(Numeric)

@@ -20,3 +20,16 @@ func SessionOf(ctx context.Context) Session {
 	s, _ := ctx.Value(sessionKey{}).(Session)
 	return s
 }
+
+type valuesKey struct{}
+
+// WithValues asks for a statement whose columns have DuckDB's own types, where its rows are not written out for clients of PostgreSQL.
+func WithValues(ctx context.Context) context.Context {
+	return context.WithValue(ctx, valuesKey{}, true)
+}
+
+// ValuesOf says whether WithValues has asked.
+func ValuesOf(ctx context.Context) bool {
+	v, _ := ctx.Value(valuesKey{}).(bool)
+	return v
+}

@@ -80,6 +80,8 @@ func (e *Endpoint) operation() object {
 	for _, p := range e.Params {
 		params = append(params, p.describe())
 	}
+	params = append(params, object{"name": "X-Pintail-Min-Position", "in": "header", "description": "How far replicas have to be: dataset=LSN, with commas between, as X-Pintail-Position has it. It is waited for 5s at most; then the answer is 504.",
+		"schema": object{"type": "string"}, "example": "shop=0/16B3748"})
 	description := e.Description
 	var facts []string
 	if e.Cache > 0 {
@@ -108,7 +110,7 @@ func (e *Endpoint) operation() object {
 				"X-Pintail-Position": header("Where the rows read stand in their sources' logs, dataset=lsn."),
 			}},
 			"304": object{"description": "The answer is the one of If-None-Match."},
-			"400": fails, "401": fails, "403": fails, "404": fails, "429": fails, "503": fails,
+			"400": fails, "401": fails, "403": fails, "404": fails, "429": fails, "503": fails, "504": fails,
 		},
 	}
 	if e.Summary != "" {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query"
 )
 
 // call is what interceptors know of a call, for handlers and the log.
@@ -45,9 +46,18 @@ func (s *Server) begin(ctx context.Context, fullMethod string) (*call, context.C
 	if p, ok := peer.FromContext(ctx); ok {
 		c.remote = p.Addr.String()
 	}
+	ctx = query.WithTraceParent(ctx, sentHeader(ctx, "traceparent"), sentHeader(ctx, "tracestate"))
 	ctx, cancel := context.WithCancelCause(context.WithValue(access.WithRemote(ctx, c.remote), callKey{}, c))
 	stop := context.AfterFunc(s.ending, func() { cancel(context.Cause(s.ending)) })
 	return c, ctx, func() { stop(); cancel(nil) }
+}
+
+// sentHeader is one that came with the call, "" without.
+func sentHeader(ctx context.Context, name string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // enter is everything that may refuse a call before its handler runs. It returns headers for the answer.

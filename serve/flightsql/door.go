@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query/ingest"
 )
 
 // door tells commands of Flight SQL from plain Flight.
@@ -247,7 +248,7 @@ func (d *door) DoAction(a *flight.Action, stream flight.FlightService_DoActionSe
 	if err != nil {
 		return err
 	}
-	if isDDL(sql) {
+	if ingest.IsDDL(sql) {
 		return d.ddl(ctx, sql)
 	}
 	st, err := prepare(ctx, d.opts.Core, whoOf(ctx), sessionOf(ctx).settings(), sql)

@@ -26,6 +26,7 @@ import (
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query/ingest"
+	"github.com/pintaildb/pintail/store"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -153,6 +154,9 @@ func TestPanics(t *testing.T) {
 type panics struct{ Catalog }
 
 func (panics) Ingest(context.Context, access.Principal, ingest.Target, array.RecordReader) (int64, error) {
+	panic("broken")
+}
+func (panics) Create(context.Context, access.Principal, ingest.Target, []store.PutColumn) error {
 	panic("broken")
 }
 func (panics) Drop(context.Context, access.Principal, ingest.Target) error { panic("broken") }

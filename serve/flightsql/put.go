@@ -16,6 +16,7 @@ import (
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query/ingest"
+	"github.com/pintaildb/pintail/store"
 )
 
 // modeKey is the key of a stream's schema whose value is the mode of a put.
@@ -27,6 +28,9 @@ var errReadOnly = fault.New(fault.Forbidden, "", "this server takes no rows from
 
 func (noIngest) Ingest(context.Context, access.Principal, ingest.Target, array.RecordReader) (int64, error) {
 	return 0, errReadOnly
+}
+func (noIngest) Create(context.Context, access.Principal, ingest.Target, []store.PutColumn) error {
+	return errReadOnly
 }
 func (noIngest) Drop(context.Context, access.Principal, ingest.Target) error { return errReadOnly }
 
@@ -193,7 +197,7 @@ var ingestModes = func() map[[2]int32]ingest.Mode {
 
 // update runs what changes something: CREATE TABLE and DROP TABLE. Rows come in by DoPut.
 func (s *Server) update(ctx context.Context, sql string) error {
-	if isDDL(sql) {
+	if ingest.IsDDL(sql) {
 		return s.ddl(ctx, sql)
 	}
 	// The gate says why not.

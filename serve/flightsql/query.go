@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query/ingest"
 )
 
 // sqlServer answers the commands of Flight SQL. Results of statements are sent by door, which does without the channel and the
@@ -121,7 +122,7 @@ func (s *sqlServer) CreatePreparedStatement(ctx context.Context, req flightsql.A
 		return res, err
 	}
 	who, sql := whoOf(ctx), req.GetQuery()
-	update := isDDL(sql)
+	update := ingest.IsDDL(sql)
 	st := &statement{sql: sql, schema: arrow.NewSchema(nil, nil)}
 	if !update {
 		if st, err = prepare(ctx, s.opts.Core, who, sessionOf(ctx).settings(), sql); err != nil {
@@ -165,7 +166,7 @@ func (s *sqlServer) readable(ctx context.Context, q flightsql.PreparedStatementQ
 	if err != nil {
 		return nil, err
 	}
-	if isDDL(e.st.sql) {
+	if ingest.IsDDL(e.st.sql) {
 		return nil, fault.New(fault.Usage, "execute it as an update", "the statement gives no result")
 	}
 	e = s.handles.latest(e)

@@ -28,6 +28,7 @@ import (
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/query/ingest"
+	"github.com/pintaildb/pintail/store"
 )
 
 // Catalog tells what a principal may see. NewCatalog makes one over a store.
@@ -51,6 +52,8 @@ type Table struct {
 type Ingest interface {
 	// Ingest reads r to its end. All rows are there afterwards, or none. It does not release r.
 	Ingest(ctx context.Context, p access.Principal, t ingest.Target, r array.RecordReader) (rows int64, err error)
+	// Create makes a table without rows. Types are canonical names of DuckDB's.
+	Create(ctx context.Context, p access.Principal, t ingest.Target, columns []store.PutColumn) error
 	// Drop drops a table that a client made; fault.NotFound for any other.
 	Drop(ctx context.Context, p access.Principal, t ingest.Target) error
 }

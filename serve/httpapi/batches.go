@@ -5,15 +5,9 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/util"
-	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/compress"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
-	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/query/columnar"
 )
 
 // batches sends a result as Arrow's record batches, or as a Parquet file of them.
@@ -25,36 +19,15 @@ type batches struct {
 	batch  arrow.RecordBatch // of which rows from at are not sent yet; nil at the end
 	at     int64
 	to     *buffered // of the answer under way
-	out    batchWriter
+	out    columnar.Writer
 	sent   int64
 	failed error
 }
 
-type batchWriter interface {
-	write(b arrow.RecordBatch) error
-	close(truncated bool) error
-}
-
 func newBatches(res *query.Result, format string, batchRows int) *batches {
-	b := &batches{res: res, format: format, reader: res.Arrow(query.ArrowOptions{Rows: batchRows, Parquet: format == "parquet"})}
+	b := &batches{res: res, format: format, reader: columnar.NewReader(res, format, batchRows)}
 	b.schema = b.reader.Schema()
-	if format == "parquet" {
-		b.schema = distinctNames(b.schema)
-	}
 	return b
-}
-
-// distinctNames gives each column a name of its own, as NDJSON does: two of one name are no Parquet file.
-func distinctNames(s *arrow.Schema) *arrow.Schema {
-	fields := s.Fields()
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.Name
-	}
-	for i, name := range uniqueNames(names) {
-		fields[i].Name = name
-	}
-	return arrow.NewSchema(fields, nil)
 }
 
 func (b *batches) contentType() string {
@@ -111,32 +84,23 @@ func (b *batches) send(to sink, most int64, bytesMax int) error {
 	}
 }
 
-func (b *batches) begin() (batchWriter, error) {
+func (b *batches) begin() (columnar.Writer, error) {
 	if b.format == "arrow" {
-		return &arrowWriter{to: b.to, w: ipc.NewWriter(b.to, ipc.WithSchema(b.schema))}, nil
+		return columnar.NewArrow(b.schema, b.to), nil
 	}
-	w, err := pqarrow.NewFileWriter(b.schema, b.to, parquetProperties, pqarrow.DefaultWriterProps())
-	if err != nil {
-		return nil, fault.New(fault.InvalidSQL, "ask for arrow, or cast what Parquet does not have to VARCHAR", "the columns cannot be written as Parquet: %w", err)
-	}
-	return &parquetWriter{to: b.to, w: w}, nil
+	return columnar.NewParquet(b.schema, "", b.to)
 }
 
 func (b *batches) write(rows int64) error {
 	part := b.batch.NewSlice(b.at, b.at+rows)
 	defer part.Release()
-	if part.Schema() == b.schema {
-		return b.out.write(part)
-	}
-	named := array.NewRecordBatch(b.schema, part.Columns(), part.NumRows())
-	defer named.Release()
-	return b.out.write(named)
+	return b.out.Write(part)
 }
 
 func (b *batches) rows() int64 { return b.sent }
 
 func (b *batches) end(_ sink, s summary) error {
-	if err := b.out.close(s.truncated); err != nil && b.to.err == nil {
+	if err := b.out.Close(s.truncated); err != nil && b.to.err == nil {
 		return fmt.Errorf("write %s: %w", b.format, err)
 	}
 	return nil
@@ -154,71 +118,6 @@ func (b *batches) drop() {
 		b.batch.Release()
 	}
 	b.batch, b.at = nil, 0
-}
-
-// arrowWriter writes the IPC stream format.
-type arrowWriter struct {
-	to *buffered
-	w  *ipc.Writer
-}
-
-func (a *arrowWriter) write(b arrow.RecordBatch) error {
-	if err := a.w.Write(b); err != nil {
-		return err
-	}
-	return a.to.Flush()
-}
-
-func (a *arrowWriter) close(bool) error {
-	if err := a.w.Close(); err != nil {
-		return err
-	}
-	return a.to.Flush()
-}
-
-// A row group is in memory until it is whole.
-const (
-	rowGroupRows  = 120 << 10
-	rowGroupBytes = 32 << 20
-)
-
-var parquetProperties = parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCompressionLevel(1), parquet.WithVersion(parquet.V2_LATEST),
-	parquet.WithCreatedBy("pintail"), parquet.WithMaxRowGroupLength(rowGroupRows))
-
-// parquetWriter writes a file as it goes: what says where everything is comes last.
-type parquetWriter struct {
-	to    *buffered
-	w     *pqarrow.FileWriter
-	bytes int64 // of the row group
-}
-
-func (p *parquetWriter) write(b arrow.RecordBatch) error {
-	if p.bytes > rowGroupBytes {
-		p.bytes = 0
-		if err := p.w.NewBufferedRowGroupChecked(); err != nil {
-			return err
-		}
-	}
-	p.bytes += util.TotalRecordSize(b)
-	if err := p.w.WriteBuffered(b); err != nil {
-		return err
-	}
-	return p.to.Flush()
-}
-
-// truncatedKey is the file's own note that a limit has cut rows off.
-const truncatedKey = "pintail.truncated"
-
-func (p *parquetWriter) close(truncated bool) error {
-	if truncated {
-		if err := p.w.AppendKeyValueMetadata(truncatedKey, "true"); err != nil {
-			return err
-		}
-	}
-	if err := p.w.Close(); err != nil {
-		return err
-	}
-	return p.to.Flush()
 }
 
 // buffered gathers small writes, counts, and keeps the sink's error.

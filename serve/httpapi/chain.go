@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/query"
 )
 
 // info is what the chain learned of a request, for handlers and the log.
@@ -44,8 +45,13 @@ func (s *Server) chain(mux *http.ServeMux) http.Handler {
 		start := time.Now()
 		in := &info{id: uuid.Must(uuid.NewV7()).String()}
 		ctx := access.WithRemote(context.WithValue(r.Context(), infoKey{}, in), r.RemoteAddr)
+		ctx = query.WithTraceParent(ctx, r.Header.Get("Traceparent"), r.Header.Get("Tracestate"))
 		r = r.WithContext(ctx)
 		w := &statusWriter{ResponseWriter: out}
+		if r.ContentLength != 0 {
+			// What is left of the body is waited for before the connection goes on: not for ever, of a request that was refused unread.
+			defer func() { _ = http.NewResponseController(out).SetReadDeadline(time.Now().Add(time.Second)) }() // unsupported only by tests' recorders
+		}
 		defer func() {
 			problem := recover()
 			cause, _ := problem.(error)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pintaildb/pintail/query/columnar"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -102,7 +103,7 @@ func newNDJSON(columns []store.ResultColumn) *ndjsonEncoder {
 	for i, c := range columns {
 		names[i] = c.Name
 	}
-	for i, name := range uniqueNames(names) {
+	for i, name := range columnar.UniqueNames(names) {
 		first := byte(',')
 		if i == 0 {
 			first = '{'
@@ -110,24 +111,6 @@ func newNDJSON(columns []store.ResultColumn) *ndjsonEncoder {
 		e.keys = append(e.keys, append(append([]byte{first}, jsonName(name)...), ':'))
 	}
 	return e
-}
-
-// uniqueNames gives each column a name of its own: one that came before gets _1, _2, … as DuckDB does in a table.
-func uniqueNames(columns []string) []string {
-	taken, seen := map[string]bool{}, map[string]bool{}
-	for _, c := range columns {
-		taken[c] = true
-	}
-	out := make([]string, len(columns))
-	for i, c := range columns {
-		name := c
-		for n := 1; seen[name] || n > 1 && taken[name]; n++ {
-			name = c + "_" + strconv.Itoa(n)
-		}
-		seen[name] = true
-		out[i] = name
-	}
-	return out
 }
 
 func (*ndjsonEncoder) contentType() string { return "application/x-ndjson" }

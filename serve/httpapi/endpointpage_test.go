@@ -37,7 +37,13 @@ globalThis.fetch = (url, options) => {
   const full = new URL(url, origin);
   if (full.origin !== origin) throw new Error('a request to elsewhere: ' + full);
   calls.push(full.pathname + full.search);
-  return track(realFetch(full, options));
+  return track(realFetch(full, options).then((response) => {
+    for (const read of ['text', 'json', 'arrayBuffer']) {
+      const real = response[read].bind(response);
+      response[read] = () => track(real());
+    }
+    return response;
+  }));
 };
 const settle = async () => { for (let i = 0; i < 200; i++) { const now = pending; pending = []; await Promise.allSettled(now); await new Promise((r) => setTimeout(r, 1)); if (i > 20 && pending.length === 0) return; } };
 const submit = async (form) => { form.listeners.submit({ preventDefault() {} }); await settle(); };

@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/change"
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/serve/endpoint"
@@ -130,6 +131,7 @@ type call struct {
 	e      *endpoint.Published
 	st     access.Statement
 	vals   endpoint.Values
+	min    map[string]change.LSN // how far replicas are to be
 	format string
 	w      *statusWriter
 
@@ -163,7 +165,10 @@ func (c *call) answer(r *http.Request, name, suffix string) (err error) {
 	if c.vals, err = c.e.Decode(r.URL.Query()); err != nil {
 		return err
 	}
-	if c.e.Cache > 0 && c.s.endpoints.cache.AnswerMax() > 0 {
+	if c.min, err = minPosition(r.Header.Get(minPositionName)); err != nil {
+		return err
+	}
+	if len(c.min) == 0 && c.e.Cache > 0 && c.s.endpoints.cache.AnswerMax() > 0 {
 		err = c.cached(r)
 		if !errors.Is(err, endpoint.ErrTooLarge) {
 			return err
@@ -181,10 +186,11 @@ func (c *call) version() string {
 	return v
 }
 
-// key is all but the tables that the answer depends on. Of the caller's rights it is the limits: what may be read is decided before.
+// key is all but the tables that the answer depends on. Of the caller's rights it is the limits, and whom the rows are for: what may be read
+// is decided before.
 func (c *call) key() string {
 	limits := c.s.opts.Access.Limits(c.who)
-	return fmt.Sprintf("%s %s %s %t %d %d\n%s", c.e.Revision, c.format, c.who.Role, c.who.Admin, limits.Rows, limits.ResultBytes, c.vals.Canonical)
+	return fmt.Sprintf("%s %s %s %t %d %d %s\n%s", c.e.Revision, c.format, c.who.Role, c.who.Admin, limits.Rows, limits.ResultBytes, c.st.Audience, c.vals.Canonical)
 }
 
 // direct runs the statement and streams its answer, unless the client has it.
@@ -194,7 +200,7 @@ func (c *call) direct(r *http.Request) error {
 		return err
 	}
 	key, have := c.key(), r.Header.Get("If-None-Match")
-	if have != "" {
+	if have != "" && len(c.min) == 0 {
 		if etag := etagOf(c.version(), key); unchanged(have, etag) {
 			notModified(c.w, etag)
 			return nil
@@ -218,7 +224,7 @@ func (c *call) open(ctx context.Context) (rep reply, done func(), err error) {
 	if err != nil {
 		return rep, nil, err
 	}
-	req := query.Request{SQL: c.e.SQL, Named: c.vals.Named, Limit: c.e.Limit, Positions: true}
+	req := query.Request{SQL: c.e.SQL, Named: c.vals.Named, Limit: c.e.Limit, Positions: true, MinLSN: c.min}
 	rep.synced = c.s.opts.SyncedAt() // before the statement starts: what it reads is at least as new
 	if rep.res, err = st.Run(ctx, req); fault.CodeOf(err) == fault.ResultChanged {
 		// The tables have other columns than when it was prepared.

@@ -496,7 +496,7 @@ SELECT $i, $n, $b, $d, $t, $u, $e, $s, $l
 	require.Equal(t, "all", operation["operationId"])
 	require.Contains(t, operation["description"], "An answer may be up to 30s old")
 	params := operation["parameters"].([]any)
-	require.Len(t, params, 10)
+	require.Len(t, params, 11)
 	for i, p := range params {
 		p := p.(map[string]any)
 		schema, err := compiler.Compile(fmt.Sprintf("doc.json#/paths/~1v0~1endpoints~1all.{format}/get/parameters/%d/schema", i))

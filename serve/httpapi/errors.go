@@ -102,7 +102,8 @@ func httpError(status int, message, hint string) *Error {
 func init() {
 	huma.DefaultArrayNullable = false // a list without elements is []
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
-		if status == http.StatusUnprocessableEntity {
+		// A body that cannot be read is its client's doing.
+		if status == http.StatusUnprocessableEntity || status == http.StatusInternalServerError && message == "cannot read request body" {
 			status = http.StatusBadRequest
 		}
 		var parts []string

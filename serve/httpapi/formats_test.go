@@ -26,6 +26,7 @@ import (
 
 	"github.com/pintaildb/pintail/internal/arrowtest"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/query/columnar"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -194,7 +195,7 @@ func TestArrowAndParquet(t *testing.T) {
 		require.Equal(t, "false", a.trailer.Get(truncatedName), format)
 	}
 	_, f = readParquet(t, k.sql(map[string]any{"sql": "SELECT * FROM range(10)", "format": "parquet", "limit": 3}).body)
-	require.Equal(t, "true", *f.MetaData().KeyValueMetadata().FindValue(truncatedKey))
+	require.Equal(t, "true", *f.MetaData().KeyValueMetadata().FindValue(columnar.TruncatedKey))
 	// A value that the format does not have.
 	require.Contains(t, k.sql(map[string]any{"sql": "SELECT to_hours(9000000) AS long", "format": "arrow"}).fails(400, fault.InvalidSQL), "column long")
 }

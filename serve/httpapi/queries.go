@@ -12,10 +12,13 @@ type Query struct {
 	ID        string    `json:"id"`
 	User      string    `json:"user"`
 	Role      string    `json:"role"`
+	Door      string    `json:"door" doc:"Where it came through: http, pgwire or flight."`
+	Remote    string    `json:"remote" doc:"The client's address."`
 	SQL       string    `json:"sql" doc:"Cut after 2,000 bytes."`
 	State     string    `json:"state" enum:"waiting,running"`
 	StartedAt time.Time `json:"started_at" doc:"When it arrived."`
 	ElapsedMS int64     `json:"elapsed_ms"`
+	WaitedMS  int64     `json:"waited_ms" doc:"For a slot."`
 	Rows      int64     `json:"rows" doc:"Handed out so far."`
 	Bytes     int64     `json:"bytes" doc:"Handed out so far, before compression."`
 }
@@ -36,11 +39,11 @@ func (s *Server) queries(ctx context.Context, _ *struct{}) (*queriesOutput, erro
 		if !all && q.User != who.User {
 			continue
 		}
-		state := "running"
+		state, ran := "running", q.Started
 		if q.Waiting {
-			state = "waiting"
+			state, ran = "waiting", time.Now()
 		}
-		out.Body.Queries = append(out.Body.Queries, Query{ID: q.ID, User: q.User, Role: q.Role, SQL: q.SQL, State: state,
+		out.Body.Queries = append(out.Body.Queries, Query{ID: q.ID, User: q.User, Role: q.Role, Door: q.Door, Remote: q.Remote, SQL: q.SQL, State: state, WaitedMS: ran.Sub(q.Since).Milliseconds(),
 			StartedAt: q.Since, ElapsedMS: time.Since(q.Since).Milliseconds(), Rows: q.Rows, Bytes: q.Bytes})
 	}
 	return out, nil

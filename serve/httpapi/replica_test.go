@@ -139,3 +139,27 @@ func TestQuarantine(t *testing.T) {
 	k.call("POST", "/api/store/retry/none", "admin-admin", "").fails(404, fault.NotFound)
 	require.Equal(t, []string{"retry  m", "retry m_dataset m"}, k.syncer.calls)
 }
+
+func TestEndpointMinPosition(t *testing.T) {
+	r := standingReplicas{}
+	k := publish(t, kitOptions{users: true, core: query.Options{Replicas: r}}, map[string]string{
+		"n.sql":    "SELECT count(*) AS n FROM e_a",
+		"kept.sql": "-- cache: 1h\nSELECT count(*) AS n FROM e_a",
+	})
+	require.NoError(t, k.store.Commit(t.Context(), func(tx *store.Tx) error { return tx.SavePosition("e", r.at()) }))
+	ask := func(name, least string) *answer {
+		t.Helper()
+		return k.call("GET", "/v0/endpoints/"+name+".csv", "small-small", "", "X-Pintail-Min-Position", least)
+	}
+	for _, name := range []string{"n", "kept"} {
+		require.Equal(t, 200, ask(name, "").status)
+		a := ask(name, " e=0/C8 ,")
+		require.Equal(t, 200, a.status)
+		require.Equal(t, "e=0/C8", a.header.Get("X-Pintail-Position"))
+		require.Empty(t, a.header.Get("Age"), "not from the cache")
+		require.Contains(t, ask(name, "e=0/C9").fails(504, fault.Limit), "it is at 0/C8")
+		for _, wrong := range []string{"e", "e=x", "e=0/1, e=0/2", "m=0/1", "nothing=0/1", "=0/1"} {
+			require.Equal(t, 400, ask(name, wrong).status, wrong)
+		}
+	}
+}

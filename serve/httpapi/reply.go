@@ -24,9 +24,10 @@ type reply struct {
 // positionName is the header that has the positions for every format, truncatedName the trailer that says whether a limit has cut rows
 // off, cursorName the header with the cursor of the next page.
 const (
-	positionName  = "X-Pintail-Position"
-	truncatedName = "X-Pintail-Truncated"
-	cursorName    = "X-Pintail-Cursor"
+	positionName    = "X-Pintail-Position"
+	minPositionName = "X-Pintail-Min-Position" // of a request to an endpoint
+	truncatedName   = "X-Pintail-Truncated"
+	cursorName      = "X-Pintail-Cursor"
 )
 
 // stream sends the whole result, and closes it. It panics with http.ErrAbortHandler where the client must not take the answer for whole.

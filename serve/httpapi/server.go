@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -151,12 +152,22 @@ func apiConfig() huma.Config {
 	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", "" // served by ourselves; no page loads anything from elsewhere
 	c.CreateHooks = nil                                   // no $schema member in answers
+	utf8JSON := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshalUTF8}
+	c.Formats = map[string]huma.Format{"application/json": utf8JSON, "json": utf8JSON}
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "A static token of the configuration, or a JWT of the configured issuer."},
 		"basic":  {Type: "http", Scheme: "basic"},
 	}
 	c.Security = []map[string][]string{{"bearer": {}}, {"basic": {}}}
 	return c
+}
+
+// unmarshalUTF8 takes no bytes that are not UTF-8: encoding/json would put others in their place, and run a statement that nobody sent.
+func unmarshalUTF8(b []byte, v any) error {
+	if !utf8.Valid(b) {
+		return errors.New("the body is not UTF-8")
+	}
+	return json.Unmarshal(b, v)
 }
 
 // OpenAPI is the OpenAPI 3.1 document, as served.

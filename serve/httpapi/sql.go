@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -216,17 +217,40 @@ func (b *SQLRequest) request() (req query.Request, err error) {
 			return req, fault.New(fault.Usage, "write it as 500ms, 5s or 2m", "deadline %q is no duration", b.Deadline)
 		}
 	}
-	for dataset, text := range b.MinLSN {
+	req.MinLSN, err = minLSN(b.MinLSN)
+	return req, err
+}
+
+// minLSN reads positions by dataset.
+func minLSN(texts map[string]string) (map[string]change.LSN, error) {
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	at := map[string]change.LSN{}
+	for dataset, text := range texts {
 		lsn, err := change.ParseLSN(text)
 		if err != nil {
-			return req, fault.New(fault.Usage, "write it as pg_current_wal_lsn() gives it", "min_lsn: dataset %q: %w", dataset, err)
+			return nil, fault.New(fault.Usage, "write it as pg_current_wal_lsn() gives it", "min_lsn: dataset %q: %w", dataset, err)
 		}
-		if req.MinLSN == nil {
-			req.MinLSN = map[string]change.LSN{}
-		}
-		req.MinLSN[dataset] = lsn
+		at[dataset] = lsn
 	}
-	return req, nil
+	return at, nil
+}
+
+// minPosition reads the header of that name, which is written as positionName is.
+func minPosition(header string) (map[string]change.LSN, error) {
+	texts := map[string]string{}
+	for part := range strings.SplitSeq(header, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		dataset, lsn, ok := strings.Cut(part, "=")
+		if _, twice := texts[dataset]; !ok || twice {
+			return nil, fault.New(fault.Usage, "write it as dataset=LSN, with commas between, as "+positionName+" has it", "header %s: %q is no position of a dataset", minPositionName, part)
+		}
+		texts[dataset] = lsn
+	}
+	return minLSN(texts)
 }
 
 // SQLResult is the answer in JSON.

@@ -1,7 +1,13 @@
 package pgwire
 
 import (
+	"crypto"
+	_ "crypto/sha256" // the hashes of endPoint
+	_ "crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -10,7 +16,10 @@ import (
 	"github.com/pintaildb/pintail/internal/fault"
 )
 
-const scramName = "SCRAM-SHA-256"
+const (
+	scramName     = "SCRAM-SHA-256"
+	scramPlusName = "SCRAM-SHA-256-PLUS"
+)
 
 // login finds out who the client is, and says AuthenticationOk.
 func (c *conn) login() (err error) {
@@ -24,19 +33,24 @@ func (c *conn) login() (err error) {
 		c.who, err = c.loginSecret(acc)
 	}
 	if err != nil {
-		return loginError(err)
+		return loginError(err, c.user)
 	}
 	c.send(&pgproto3.AuthenticationOk{})
 	return nil
 }
 
-func loginError(err error) error {
+func loginError(err error, user string) error {
 	var e *sqlError
 	if errors.As(err, &e) || errors.Is(err, errGone) {
 		return err
 	}
 	out := describe(err)
 	switch fault.CodeOf(err) {
+	case fault.Unauthenticated:
+		if out.state == "28P01" { // programs look for these words
+			out.logged = out.message // without the name, in whose place people type passwords
+			out.message = `password authentication failed for user "` + clip(user) + `"`
+		}
 	case fault.Limit: // too many failures
 		out.state = "28000"
 	case fault.Forbidden:
@@ -66,19 +80,23 @@ func (c *conn) ask(m pgproto3.BackendMessage, authType uint32) (pgproto3.Fronten
 
 func (c *conn) loginSCRAM(acc *access.Access) (access.Principal, error) {
 	var nobody access.Principal
-	login, err := acc.NewScram(c.ctx, c.user)
+	login, err := acc.NewScram(c.ctx, c.user, c.binding)
 	if err != nil {
 		return nobody, err
 	}
-	m, err := c.ask(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{scramName}}, pgproto3.AuthTypeSASL)
+	mechanisms := []string{scramName}
+	if c.binding != nil {
+		mechanisms = []string{scramPlusName, scramName}
+	}
+	m, err := c.ask(&pgproto3.AuthenticationSASL{AuthMechanisms: mechanisms}, pgproto3.AuthTypeSASL)
 	if err != nil {
 		return nobody, err
 	}
 	first, ok := m.(*pgproto3.SASLInitialResponse)
-	if !ok || first.AuthMechanism != scramName {
-		return nobody, protocolError("expected a SASL response for " + scramName)
+	if !ok || !slices.Contains(mechanisms, first.AuthMechanism) {
+		return nobody, protocolError("expected a SASL response for " + strings.Join(mechanisms, " or "))
 	}
-	reply, err := login.First(string(first.Data))
+	reply, err := login.First(string(first.Data), first.AuthMechanism == scramPlusName)
 	if err != nil {
 		return nobody, err
 	}
@@ -107,4 +125,31 @@ func (c *conn) loginSecret(acc *access.Access) (access.Principal, error) {
 		return access.Principal{}, protocolError("expected a password")
 	}
 	return acc.LoginWithSecret(c.ctx, c.user, strings.TrimRight(p.Password, "\x00"))
+}
+
+// endPoint is tls-server-end-point (RFC 5929) of a connection that was served with cfg: the hash of the certificate that its client has
+// seen. It is nil where that is not known, or where clients may not know which hash to take.
+func endPoint(t *tls.Conn, cfg *tls.Config) []byte {
+	if t.ConnectionState().DidResume || len(cfg.Certificates) != 1 || cfg.GetCertificate != nil {
+		return nil
+	}
+	raw := cfg.Certificates[0].Certificate[0]
+	leaf, err := x509.ParseCertificate(raw)
+	if err != nil {
+		return nil
+	}
+	var h crypto.Hash
+	switch leaf.SignatureAlgorithm {
+	case x509.SHA256WithRSA, x509.ECDSAWithSHA256, x509.SHA1WithRSA, x509.ECDSAWithSHA1:
+		h = crypto.SHA256
+	case x509.SHA384WithRSA, x509.ECDSAWithSHA384:
+		h = crypto.SHA384
+	case x509.SHA512WithRSA, x509.ECDSAWithSHA512:
+		h = crypto.SHA512
+	default:
+		return nil
+	}
+	sum := h.New()
+	sum.Write(raw)
+	return sum.Sum(nil)
 }

@@ -15,8 +15,9 @@ type command struct {
 	// run does it. With columns it puts the rows into p. It returns the tag when that depends on what was done.
 	run func(c *conn, p *portal) (tag string, err error)
 	// ends says that it may run in a failed transaction, because it ends it.
-	ends bool
-	copy *copyOut
+	ends  bool
+	copy  *copySpec
+	query string // of DECLARE: what the cursor reads, whose parameters are the command's
 }
 
 // writes are the first words of what changes something. Whether a role could ever do so is not looked at: the copy is only read here.
@@ -52,7 +53,11 @@ func (c *conn) commandOf(sql string) (*command, error) {
 		return nil, nil
 	}
 	if tag, ok := writes[s.tok.val]; ok {
-		return nil, readOnly(tag)
+		verb := writers[s.tok.val]
+		if verb == nil || c.s.opts.Ingest == nil || !c.s.opts.Access.Writes(c.who) {
+			return nil, readOnly(tag)
+		}
+		return verb(c, s)
 	}
 	verb, ok := verbs[s.tok.val]
 	if !ok {
@@ -135,7 +140,7 @@ func endCommand(s *scanner, commit bool) (*command, error) {
 	if !s.done() {
 		return nil, s.unexpected()
 	}
-	return &command{tag: "COMMIT", ends: true, run: func(c *conn, _ *portal) (string, error) { return c.endBlock(commit, chain), nil }}, nil
+	return &command{tag: "COMMIT", ends: true, run: func(c *conn, _ *portal) (string, error) { return c.endBlock(commit, chain) }}, nil
 }
 
 func savepointCommand(_ *conn, s *scanner) (*command, error) {

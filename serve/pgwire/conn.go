@@ -28,7 +28,8 @@ type conn struct {
 	sent     time.Time
 	ctx      context.Context
 	remote   netip.Addr
-	secure   bool // encrypted, or from this machine
+	secure   bool   // encrypted, or from this machine
+	binding  []byte // of its channel, for SCRAM-SHA-256-PLUS; nil: none
 	loggedIn bool
 	admitted bool // counted as a session; Server.mu
 
@@ -42,14 +43,17 @@ type conn struct {
 	textBytes  int // of the statements' texts
 	clock      int64
 	portals    map[string]*portal
+	values     bool // what is prepared now is not for the client: its columns keep DuckDB's types
 	skipping   bool // messages, until the next Sync
 
-	mu      sync.Mutex
-	cancel  context.CancelCauseFunc // of what runs; nil between statements
-	turn    int                     // counts what ran
-	woken   bool                    // the server stops: no more reads
-	readBy  time.Time               // of the startup
-	writeBy time.Time               // at the end
+	mu         sync.Mutex
+	cancel     context.CancelCauseFunc // of what runs; nil between statements
+	turn       int                     // counts what ran
+	woken      bool                    // the server stops: no more reads
+	terminated bool                    // somebody has ended the connection: no more reads
+	readBy     time.Time               // of the startup
+	writeBy    time.Time               // at the end
+	copying    context.Context         // of the COPY whose rows are awaited; nil: of none
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -77,6 +81,9 @@ func (c *conn) serve(ctx context.Context) {
 		}
 		for _, st := range c.statements {
 			st.release()
+		}
+		if c.session != nil {
+			c.session.Leave()
 		}
 		if c.pid != 0 {
 			c.s.cancels.remove(c.pid)
@@ -170,10 +177,54 @@ func (c *conn) expect() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.copying != nil { // a stop lets it end
+		if c.copying.Err() != nil {
+			return context.Cause(c.copying)
+		}
+		return c.nc.SetReadDeadline(time.Now().Add(copyIdle))
+	}
 	if c.woken {
 		return errStopping()
 	}
+	if c.terminated {
+		return errTerminated
+	}
 	return c.nc.SetReadDeadline(by)
+}
+
+// copyUntil has reads end with ctx, or when nothing comes for long, until it is undone.
+func (c *conn) copyUntil(ctx context.Context) (undo func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.copying = ctx
+	stop := context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.copying == ctx {
+			_ = c.nc.SetReadDeadline(past)
+		}
+	})
+	return func() {
+		stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.copying = nil
+	}
+}
+
+// stalled is why a read of a COPY's rows has found none in time; nil when it is none.
+func (c *conn) stalled() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.copying == nil:
+		return nil
+	case c.copying.Err() != nil:
+		return context.Cause(c.copying)
+	case c.woken:
+		return nil // the deadline was the stop's
+	}
+	return newError("57014", "nothing came from the client for "+copyIdle.String(), "send the rows without such a pause")
 }
 
 // input is what the protocol is read from.
@@ -198,6 +249,9 @@ func (in *input) Read(p []byte) (int, error) {
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !in.c.loggedIn {
 			in.failed = err != nil
 			return n, err
+		}
+		if err := in.c.stalled(); err != nil {
+			return 0, err
 		}
 		in.c.closeIdle()
 	}
@@ -307,6 +361,19 @@ func (c *conn) cancelRunning() {
 	}
 }
 
+// terminate ends the connection, as an administrator's pg_terminate_backend does; what runs fails.
+func (c *conn) terminate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.terminated = true
+	if c.cancel != nil {
+		c.cancel(errTerminated)
+	}
+	_ = c.nc.SetReadDeadline(past) // fails only when it is closed
+}
+
+var errTerminated = &sqlError{severity: "FATAL", state: "57P01", message: "terminating connection due to administrator command"}
+
 // loop answers messages until the client leaves (nil), breaks the protocol or is to be told of the end (*sqlError).
 func (c *conn) loop() error {
 	for {
@@ -315,6 +382,11 @@ func (c *conn) loop() error {
 			return c.receiveError(err)
 		}
 		if c.s.isStopping() {
+			if _, sync := m.(*pgproto3.Sync); sync { // of a statement that was let end: its client is told so first
+				if err := c.ready(); err != nil {
+					return err
+				}
+			}
 			return errStopping()
 		}
 		if c.skipping {

@@ -2,48 +2,66 @@ package pgwire
 
 import (
 	"bytes"
-	"encoding/binary"
-	"slices"
+	"strings"
 
-	"github.com/jackc/pgx/v5/pgproto3"
-
-	"github.com/pintaildb/pintail/store"
+	"github.com/pintaildb/pintail/query/columnar"
 )
 
-// copyOut is a COPY … TO STDOUT.
-type copyOut struct {
-	query      string
-	format     string // text, csv, binary
-	header     bool
-	delimiter  byte
-	null       string
-	quote      byte
-	escape     byte
-	forceAll   bool
-	forceQuote []string
+// copySpec is a COPY statement.
+type copySpec struct {
+	query   string   // of COPY TO
+	from    bool     // FROM STDIN
+	table   []string // one or two parts; nil: a query
+	columns []string // nil: all
+	form    string   // text, csv, binary; for COPY TO parquet and arrow too
+
+	header      bool
+	match       bool // the header must name the columns
+	delimiter   byte
+	null        string
+	quote       byte
+	escape      byte
+	forceAll    bool
+	forceQuote  []string
+	forceNull   columnList
+	forceValue  columnList // never NULL
+	compression string     // of parquet
 
 	delimiterSet, nullSet, quoteSet, escapeSet bool
 }
 
+// columnList is a list of columns, or all of them.
+type columnList struct {
+	all   bool
+	names []string
+}
+
+func (l *columnList) none() bool { return !l.all && l.names == nil }
+
 func copyCommand(_ *conn, s *scanner) (*command, error) {
-	o := &copyOut{format: "text"}
+	o := &copySpec{form: "text"}
 	if s.accept("binary") {
-		o.format = "binary"
+		o.form = "binary"
 	}
 	if err := o.target(s); err != nil {
 		return nil, err
 	}
-	if s.accept("from") {
-		return nil, newError("0A000", "COPY FROM is not supported", "this is a copy that is only read; load the data where it comes from")
-	}
-	if !s.accept("to") {
+	if o.from = s.accept("from"); !o.from && !s.accept("to") {
 		return nil, s.unexpected()
 	}
-	if !s.accept("stdout") {
+	switch {
+	case o.from && o.table == nil:
+		return nil, newError("42601", "COPY FROM needs a table", "")
+	case o.from && !s.accept("stdin"):
+		return nil, newError("42501", "COPY can only read from STDIN", `use psql's \copy, or COPY … FROM STDIN`)
+	case !o.from && !s.accept("stdout"):
 		return nil, newError("42501", "COPY can only write to STDOUT", `use psql's \copy, or COPY … TO STDOUT`)
 	}
 	if err := o.options(s); err != nil {
 		return nil, err
+	}
+	if s.tok.is("where") {
+		return nil, newError("0A000", "COPY FROM … WHERE is not supported", "send the rows that are wanted")
 	}
 	if !s.done() {
 		return nil, s.unexpected()
@@ -52,33 +70,58 @@ func copyCommand(_ *conn, s *scanner) (*command, error) {
 }
 
 // target reads what is copied: a query in parentheses, or a table with or without columns.
-func (o *copyOut) target(s *scanner) error {
+func (o *copySpec) target(s *scanner) error {
 	if s.tok.symbol("(") {
 		inner, err := s.parens()
 		o.query = inner
 		return err
 	}
 	begin := s.tok.pos
-	if _, ok := s.name(); !ok {
-		return s.unexpected()
-	}
-	stop := s.tok.pos
-	for s.acceptSymbol(".") {
-		if _, ok := s.name(); !ok {
+	var stop int
+	for {
+		stop = s.tok.stop
+		name, ok := s.name()
+		if !ok {
 			return s.unexpected()
 		}
-		stop = s.tok.pos
+		if o.table = append(o.table, name); !s.acceptSymbol(".") {
+			break
+		}
 	}
 	table, columns := s.sql[begin:stop], "*"
 	if s.tok.symbol("(") {
+		at := *s
 		inner, err := s.parens()
 		if err != nil {
 			return err
 		}
 		columns = inner
+		if o.columns, err = at.list(); err != nil {
+			return err
+		}
 	}
 	o.query = "SELECT " + columns + " FROM " + table
 	return nil
+}
+
+// list takes ( name, … ).
+func (s *scanner) list() ([]string, error) {
+	if !s.acceptSymbol("(") {
+		return nil, s.unexpected()
+	}
+	var names []string
+	for {
+		name, ok := s.name()
+		if !ok {
+			return nil, s.unexpected()
+		}
+		if names = append(names, name); s.acceptSymbol(")") {
+			return names, nil
+		}
+		if !s.acceptSymbol(",") {
+			return nil, s.unexpected()
+		}
+	}
 }
 
 // parens takes ( … ) and gives what is within.
@@ -102,7 +145,7 @@ func (s *scanner) parens() (string, error) {
 }
 
 // options reads both forms: (FORMAT csv, HEADER) and CSV HEADER.
-func (o *copyOut) options(s *scanner) error {
+func (o *copySpec) options(s *scanner) error {
 	s.accept("with")
 	if s.acceptSymbol("(") {
 		for {
@@ -121,7 +164,7 @@ func (o *copyOut) options(s *scanner) error {
 			}
 		}
 	}
-	for s.tok.kind == word {
+	for s.tok.kind == word && !s.tok.is("where") {
 		if err := o.option(s, s.next().val, false); err != nil {
 			return err
 		}
@@ -129,7 +172,7 @@ func (o *copyOut) options(s *scanner) error {
 	return nil
 }
 
-func (o *copyOut) option(s *scanner, name string, listed bool) error {
+func (o *copySpec) option(s *scanner, name string, listed bool) error {
 	char := func(dst *byte, set *bool) error {
 		s.accept("as")
 		t := s.next()
@@ -141,27 +184,14 @@ func (o *copyOut) option(s *scanner, name string, listed bool) error {
 	}
 	switch name {
 	case "format":
-		t := s.next()
-		switch t.val {
-		case "text", "csv", "binary":
-			o.format = t.val
-		default:
-			return newError("22023", `COPY format "`+clip(t.val)+`" not recognized`, "text, csv or binary")
-		}
+		return o.format(s.next().val)
 	case "csv", "binary":
 		if listed {
 			return newError("42601", `option "`+name+`" not recognized`, "FORMAT "+name)
 		}
-		o.format = name
+		o.form = name
 	case "header":
-		o.header = true
-		if listed && (s.tok.kind == word || s.tok.kind == text || s.tok.kind == number) {
-			v, ok := boolean(s.next().val)
-			if !ok {
-				return newError("42601", "header requires a Boolean value", "")
-			}
-			o.header = v == "on"
-		}
+		return o.headerOption(s, listed)
 	case "delimiter", "delimiters":
 		return char(&o.delimiter, &o.delimiterSet)
 	case "quote":
@@ -177,44 +207,113 @@ func (o *copyOut) option(s *scanner, name string, listed bool) error {
 		o.null, o.nullSet = t.val, true
 	case "encoding":
 		if _, ok := encoding(s.next().val); !ok {
-			return newError("0A000", "only UTF8 is written", "")
+			return newError("0A000", "only UTF8 is read and written", "")
 		}
-	case "force", "force_quote":
-		if name == "force" && !s.accept("quote") {
-			return s.unexpected()
+	case "compression":
+		o.compression = strings.ToLower(s.next().val)
+	case "freeze":
+		if s.tok.kind == word || s.tok.kind == text {
+			s.next() // it changes nothing that could be seen
 		}
-		if s.acceptSymbol("*") {
-			o.forceAll = true
-			return nil
+	case "force":
+		switch {
+		case s.accept("quote"):
+			return o.force(s, "force_quote")
+		case s.accept("not", "null"):
+			return o.force(s, "force_not_null")
+		case s.accept("null"):
+			return o.force(s, "force_null")
 		}
-		parens := s.acceptSymbol("(")
-		for {
-			col, ok := s.name()
-			if !ok {
-				return s.unexpected()
-			}
-			o.forceQuote = append(o.forceQuote, col)
-			if !s.acceptSymbol(",") {
-				break
-			}
-		}
-		if parens && !s.acceptSymbol(")") {
-			return s.unexpected()
-		}
+		return s.unexpected()
+	case "force_quote", "force_not_null", "force_null":
+		return o.force(s, name)
 	default:
 		return newError("42601", `option "`+clip(name)+`" not recognized`, "")
 	}
 	return nil
 }
 
-// check fills in the defaults and refuses what does not go together.
-func (o *copyOut) check() error {
-	csv := o.format == "csv"
-	if o.format == "binary" && (o.delimiterSet || o.nullSet || o.header) {
-		return newError("42601", "COPY in the binary format has neither a delimiter, a null string nor a header", "")
+func (o *copySpec) format(form string) error {
+	switch form {
+	case "text", "csv", "binary":
+	case "parquet", "arrow":
+		if o.from {
+			return newError("0A000", "COPY FROM does not read "+form, "send text, csv or binary; rows in Arrow go through Flight")
+		}
+	default:
+		return newError("22023", `COPY format "`+clip(form)+`" not recognized`, "text, csv or binary; parquet and arrow for COPY TO")
 	}
-	if !csv && (o.quoteSet || o.escapeSet || o.forceAll || o.forceQuote != nil) {
-		return newError("0A000", "COPY quote, escape and force_quote need the format csv", "")
+	o.form = form
+	return nil
+}
+
+func (o *copySpec) headerOption(s *scanner, listed bool) error {
+	o.header = true
+	if !listed || s.tok.kind != word && s.tok.kind != text && s.tok.kind != number {
+		return nil
+	}
+	val := s.next().val
+	if o.match = strings.EqualFold(val, "match"); o.match {
+		if !o.from {
+			return newError("0A000", `cannot use "match" with HEADER in COPY TO`, "")
+		}
+		return nil
+	}
+	v, ok := boolean(val)
+	if !ok {
+		return newError("42601", `header requires a Boolean value or "match"`, "")
+	}
+	o.header = v == "on"
+	return nil
+}
+
+// force reads what columns one of the FORCE options is for.
+func (o *copySpec) force(s *scanner, name string) error {
+	list := columnList{all: s.acceptSymbol("*")}
+	if !list.all {
+		if s.tok.symbol("(") {
+			var err error
+			if list.names, err = s.list(); err != nil {
+				return err
+			}
+		} else {
+			for {
+				col, ok := s.name()
+				if !ok {
+					return s.unexpected()
+				}
+				if list.names = append(list.names, col); !s.acceptSymbol(",") {
+					break
+				}
+			}
+		}
+	}
+	if (name == "force_quote") == o.from {
+		return newError("0A000", "COPY "+name+" cannot be used with COPY "+map[bool]string{true: "FROM", false: "TO"}[o.from], "")
+	}
+	switch name {
+	case "force_quote":
+		o.forceAll, o.forceQuote = list.all, list.names
+	case "force_null":
+		o.forceNull = list
+	default:
+		o.forceValue = list
+	}
+	return nil
+}
+
+// check fills in the defaults and refuses what does not go together.
+func (o *copySpec) check() error {
+	csv := o.form == "csv"
+	plain := csv || o.form == "text"
+	if !plain && (o.delimiterSet || o.nullSet || o.header) {
+		return newError("42601", "COPY in the "+o.form+" format has neither a delimiter, a null string nor a header", "")
+	}
+	if !csv && (o.quoteSet || o.escapeSet || o.forceAll || o.forceQuote != nil || !o.forceNull.none() || !o.forceValue.none()) {
+		return newError("0A000", "COPY quote, escape and the force options need the format csv", "")
+	}
+	if _, ok := columnar.Compressions[o.compression]; !ok || o.compression != "" && o.form != "parquet" {
+		return newError("22023", "COPY compression is one of Parquet's, and needs that format", "zstd, snappy, gzip, brotli, lz4_raw or uncompressed")
 	}
 	if !o.delimiterSet {
 		o.delimiter = '\t'
@@ -234,210 +333,16 @@ func (o *copyOut) check() error {
 	switch {
 	case o.delimiter == '\n' || o.delimiter == '\r' || bytes.ContainsAny([]byte(o.null), "\r\n"):
 		return newError("22023", "COPY delimiter and null cannot hold a line break", "")
+	case csv && (o.quote == '\n' || o.quote == '\r' || o.escape == '\n' || o.escape == '\r'):
+		return newError("22023", "COPY quote and escape cannot be a line break", "")
 	case !csv && bytes.IndexByte([]byte(`\.abcdefghijklmnopqrstuvwxyz0123456789`), o.delimiter) >= 0:
 		return newError("22023", "this character cannot be COPY's delimiter", "")
 	case csv && o.delimiter == o.quote:
 		return newError("22023", "COPY delimiter and quote must be different", "")
 	case bytes.IndexByte([]byte(o.null), o.delimiter) >= 0:
 		return newError("22023", "COPY delimiter must not appear in the null string", "")
+	case csv && bytes.IndexByte([]byte(o.null), o.quote) >= 0:
+		return newError("22023", "CSV quote character must not appear in the NULL specification", "")
 	}
 	return nil
-}
-
-// copyTo runs a COPY to its end.
-func (c *conn) copyTo(p *portal) error {
-	o := p.st.cmd.copy
-	c.s.metrics.statements.WithLabelValues("copy").Inc()
-	st, err := c.prepare(o.query, nil)
-	if st != nil {
-		defer st.release()
-	}
-	switch {
-	case err != nil:
-		return err
-	case st.cmd != nil || st.empty:
-		return newError("42601", "COPY needs a SELECT or a table", "")
-	case len(st.params) > 0:
-		return newError("42P02", "there is no parameter $1", "")
-	}
-	inner := c.newPortal("", st, nil)
-	defer inner.close()
-	var sent int64
-	err = c.running(inner.ctx, inner.cancel, func() (err error) {
-		if err = c.start(inner); err != nil {
-			return err
-		}
-		codes := make([]uint16, len(st.columns))
-		overall := byte(0)
-		if o.format == "binary" {
-			overall = 1
-			for i := range codes {
-				codes[i] = 1
-			}
-		}
-		c.send(&pgproto3.CopyOutResponse{OverallFormat: overall, ColumnFormatCodes: codes})
-		c.out = o.begin(c.out, st.columns)
-		sent, _, err = c.rows(inner, 0, o.encoder(st.columns))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if o.format == "binary" {
-		c.out = append(c.out, 'd', 0, 0, 0, 6, 0xff, 0xff)
-	}
-	c.send(&pgproto3.CopyDone{})
-	c.complete(countTag("COPY", sent))
-	return nil
-}
-
-// begin appends what comes before the rows.
-func (o *copyOut) begin(dst []byte, columns []column) []byte {
-	start := len(dst)
-	switch {
-	case o.format == "binary":
-		dst = append(dst, 'd', 0, 0, 0, 0)
-		dst = append(dst, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	case o.header:
-		dst = append(dst, 'd', 0, 0, 0, 0)
-		for i, col := range columns {
-			if i > 0 {
-				dst = append(dst, o.delimiter)
-			}
-			at := len(dst)
-			dst = append(dst, col.name...)
-			if o.format == "csv" {
-				dst = o.quoteCSV(dst, at, false, len(columns) == 1)
-			} else {
-				dst = o.escapeText(dst, at)
-			}
-		}
-		dst = append(dst, '\n')
-	default:
-		return dst
-	}
-	binary.BigEndian.PutUint32(dst[start+1:], uint32(len(dst)-start-1))
-	return dst
-}
-
-// encoder writes a row into a CopyData message of its own.
-func (o *copyOut) encoder(columns []column) encoder {
-	n := len(columns)
-	forced := make([]bool, n)
-	for i, col := range columns {
-		forced[i] = o.forceAll || slices.Contains(o.forceQuote, col.name)
-	}
-	be := binary.BigEndian
-	row := func(dst []byte, chunk *store.ResultChunk, row int) []byte {
-		for col := range n {
-			if col > 0 {
-				dst = append(dst, o.delimiter)
-			}
-			if chunk.IsNull(col, row) {
-				dst = append(dst, o.null...)
-				continue
-			}
-			at := len(dst)
-			dst = chunk.AppendPGText(dst, col, row)
-			if o.format == "csv" {
-				dst = o.quoteCSV(dst, at, forced[col], n == 1)
-			} else {
-				dst = o.escapeText(dst, at)
-			}
-		}
-		return append(dst, '\n')
-	}
-	if o.format == "binary" {
-		row = func(dst []byte, chunk *store.ResultChunk, row int) []byte {
-			dst = be.AppendUint16(dst, uint16(n))
-			for col := range n {
-				if chunk.IsNull(col, row) {
-					dst = append(dst, 0xff, 0xff, 0xff, 0xff)
-					continue
-				}
-				at := len(dst)
-				dst = chunk.AppendPGBinary(append(dst, 0, 0, 0, 0), col, row)
-				be.PutUint32(dst[at:], uint32(len(dst)-at-4))
-			}
-			return dst
-		}
-	}
-	return func(dst []byte, chunk *store.ResultChunk, i int) []byte {
-		start := len(dst)
-		dst = row(append(dst, 'd', 0, 0, 0, 0), chunk, i)
-		be.PutUint32(dst[start+1:], uint32(len(dst)-start-1))
-		return dst
-	}
-}
-
-// quoteCSV quotes the field at the end of dst, from at on, where it has to be.
-func (o *copyOut) quoteCSV(dst []byte, at int, forced, alone bool) []byte {
-	field := dst[at:]
-	needed := forced || string(field) == o.null || alone && string(field) == `\.`
-	escapes := 0
-	for _, b := range field {
-		switch b {
-		case o.quote, o.escape:
-			escapes++
-			needed = needed || b == o.quote
-		case o.delimiter, '\n', '\r':
-			needed = true
-		}
-	}
-	if !needed {
-		return dst
-	}
-	n := len(dst)
-	for range escapes + 2 {
-		dst = append(dst, o.quote)
-	}
-	to := len(dst) - 1
-	for from := n - 1; from >= at; from-- {
-		b := dst[from]
-		to--
-		dst[to] = b
-		if b == o.quote || b == o.escape {
-			to--
-			dst[to] = o.escape
-		}
-	}
-	dst[at], dst[len(dst)-1] = o.quote, o.quote
-	return dst
-}
-
-// textEscapes are the letters behind a backslash in COPY's text format.
-var textEscapes = [256]byte{'\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't', '\v': 'v', '\\': '\\'}
-
-// escapeText escapes the field at the end of dst, from at on.
-func (o *copyOut) escapeText(dst []byte, at int) []byte {
-	escapes := 0
-	for _, b := range dst[at:] {
-		if textEscapes[b] != 0 || b == o.delimiter {
-			escapes++
-		}
-	}
-	if escapes == 0 {
-		return dst
-	}
-	n := len(dst)
-	for range escapes {
-		dst = append(dst, 0)
-	}
-	to := len(dst)
-	for from := n - 1; from >= at; from-- {
-		b := dst[from]
-		e := textEscapes[b]
-		if e == 0 && b == o.delimiter {
-			e = b
-		}
-		to--
-		if e == 0 {
-			dst[to] = b
-			continue
-		}
-		dst[to] = e
-		to--
-		dst[to] = '\\'
-	}
-	return dst
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 )
 
+const declareTag = "DECLARE CURSOR"
+
 func declareCommand(_ *conn, s *scanner) (*command, error) {
 	name, ok := s.name()
 	if !ok {
@@ -31,33 +33,47 @@ func declareCommand(_ *conn, s *scanner) (*command, error) {
 	if !s.accept("for") {
 		return nil, s.unexpected()
 	}
-	inner := s.rest()
-	return &command{tag: "DECLARE CURSOR", run: func(c *conn, _ *portal) (string, error) {
+	return &command{tag: declareTag, query: s.rest(), run: func(c *conn, declaring *portal) (string, error) {
 		if !hold && !c.tx.open {
 			return "", newError("25P01", "DECLARE CURSOR can only be used in transaction blocks", "send BEGIN first, or declare it WITH HOLD")
 		}
-		st, err := c.prepare(inner, nil)
-		if err == nil && (st.cmd != nil || st.empty) {
-			err = newError("42601", "a cursor needs a SELECT", "")
-		}
-		if err == nil && len(st.params) > 0 {
-			err = newError("42P02", "there is no parameter $1", "")
-		}
-		if err != nil {
-			if st != nil {
-				st.release()
+		if declaring.st.inner == nil { // it has run before
+			if err := c.prepareCursor(declaring.st, declaring.st.params); err != nil {
+				return "", err
 			}
-			return "", err
 		}
+		st := declaring.st.inner
+		declaring.st.inner = nil
 		st.dropped = true // with its cursor
-		p := c.newPortal(name, st, nil)
+		p := c.newPortal(name, st, declaring.values)
 		p.cursor, p.hold = true, hold
 		if err := c.put(p); err != nil {
 			return "", err
 		}
-		return "DECLARE CURSOR", nil
+		return declareTag, nil
 	}}, nil
 }
+
+// prepareCursor prepares what a DECLARE reads, so that its parameters are known when they are bound.
+func (c *conn) prepareCursor(st *statement, declared []uint32) error {
+	c.values = st.cmd.tag != declareTag // an INSERT takes the rows
+	inner, err := c.prepare(st.cmd.query, declared)
+	c.values = false
+	if err == nil && !inner.selects() {
+		err = newError("42601", "a cursor needs a SELECT", "")
+	}
+	if err != nil {
+		if inner != nil {
+			inner.release()
+		}
+		return err
+	}
+	st.inner, st.params = inner, inner.params
+	return nil
+}
+
+// selects says whether st is a SELECT, which cursors and PREPARE take.
+func (st *statement) selects() bool { return st.cmd == nil && !st.empty && st.explain == nil }
 
 // cursorNamed finds what FETCH and CLOSE name.
 func (c *conn) cursorNamed(name string) (*portal, error) {

@@ -17,6 +17,9 @@ type sqlError struct {
 	message  string
 	detail   string
 	hint     string
+	where    string // in what was sent
+	row      bool   // one of the rows of a COPY is to blame: others may be too
+	logged   string // in the log, in the place of message; "": that
 }
 
 func (e *sqlError) Error() string { return e.message }
@@ -39,9 +42,14 @@ var kinds = map[string]string{
 // patterns are read in their order, in the text in lower case.
 var patterns = []struct{ contains, state string }{
 	{"division by zero", "22012"},
+	{"have no ctid", "25006"},
 	{"cannot take logarithm of", "2201E"},
 	{"cannot take square root of a negative", "2201F"},
 	{"syntax error at", "42601"},
+	{`relation "`, "42P01"},
+	{"order term out of range", "42P10"},
+	{"group by term out of range", "42P10"},
+	{"same number of result columns", "42601"},
 	{"table with name", "42P01"},
 	{"view with name", "42P01"},
 	{"referenced table", "42P01"},
@@ -145,5 +153,5 @@ func (e *sqlError) response() *pgproto3.ErrorResponse {
 	}
 	clean := strings.NewReplacer("\x00", "")
 	return &pgproto3.ErrorResponse{Severity: severity, SeverityUnlocalized: severity, Code: e.state, Message: clean.Replace(e.message),
-		Detail: clean.Replace(e.detail), Hint: clean.Replace(e.hint)}
+		Detail: clean.Replace(e.detail), Hint: clean.Replace(e.hint), Where: clean.Replace(e.where)}
 }

@@ -60,6 +60,9 @@ func (c *conn) bind(m *pgproto3.Bind) error {
 	if c.tx.failed && (st.cmd == nil || !st.cmd.ends) {
 		return errAborted
 	}
+	if err := c.underPath(st); err != nil {
+		return err
+	}
 	values, err := st.decode(m.Parameters, m.ParameterFormatCodes)
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func (c *conn) execute(m *pgproto3.Execute) error {
 	}
 	c.s.metrics.statements.WithLabelValues("extended").Inc()
 	if p.st.cmd != nil && p.st.cmd.copy != nil {
-		return c.copyTo(p)
+		return c.copy(p)
 	}
 	tag, suspended, err := c.perform(p, int64(m.MaxRows))
 	if err != nil {

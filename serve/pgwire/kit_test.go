@@ -21,6 +21,8 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/query/ingest"
+	"github.com/pintaildb/pintail/query/pgsql"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -33,6 +35,7 @@ type kit struct {
 	store  *store.Store
 	access *access.Access
 	core   *query.Core
+	ingest *ingest.Ingest // nil: nothing can be written
 	log    *logWatch
 	reg    *prometheus.Registry
 	port   int
@@ -49,16 +52,21 @@ var kitUsers = []access.User{
 	{Name: "ann", Password: annPassword, Role: "reader"},
 	{Name: "bot", Token: botToken, Role: "reader"},
 	{Name: "root", Password: "root-password", Role: "admin"},
+	{Name: "lea", Password: "lea-password", Role: "loader"},
+	{Name: "nat", Password: "nat-password", Role: "narrow"},
 	{Name: "small", Password: "small-password", Role: "small"},
 }
 
 var kitRoles = []access.Role{
 	{Name: "reader", Read: []string{"t", "big"}},
+	{Name: "loader", Read: []string{"in.*", "t"}, Write: []string{"in.*", "t"}},
+	{Name: "narrow", Read: []string{"*"}, Write: []string{"*"}, Limits: access.Limits{PutRows: 100, PutBytes: 10000}},
 	{Name: "small", Read: []string{"*"}, Limits: access.Limits{Time: time.Second, Rows: 3, ResultBytes: 2000}},
 }
 
 type kitOptions struct {
 	users  bool
+	writes bool
 	access func(*access.Config)
 	core   query.Options
 	server func(*Options)
@@ -79,7 +87,7 @@ func newKit(t testing.TB, o kitOptions) *kit {
 	for _, name := range []string{"t", "big", "hidden"} {
 		tables.Add("main", name, name)
 	}
-	cfg := access.Config{Catalog: "shop", Resolver: tables}
+	cfg := access.Config{Catalog: "shop", Resolver: tables, Clients: k.store}
 	if o.users {
 		cfg.Users, cfg.Roles = kitUsers, kitRoles
 	}
@@ -90,6 +98,13 @@ func newKit(t testing.TB, o kitOptions) *kit {
 	require.NoError(t, err)
 	k.core = query.New(k.store, k.access, o.core)
 	opts := Options{Listen: "127.0.0.1:0", Access: k.access, Core: k.core, Database: "shop", Log: slog.New(slog.NewTextHandler(k.log, nil)), Registerer: k.reg, Drain: 2 * time.Second}
+	if o.writes {
+		k.ingest = ingest.New(k.store, k.access, slog.New(slog.NewTextHandler(k.log, nil)), nil)
+		opts.Ingest = k.ingest
+		translator, err := pgsql.New(ctx, pgsql.Options{Store: k.store, Access: k.access})
+		require.NoError(t, err)
+		opts.Translate = translator.Translate
+	}
 	if o.server != nil {
 		o.server(&opts)
 	}

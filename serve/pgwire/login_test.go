@@ -290,6 +290,51 @@ func TestTLS(t *testing.T) {
 	require.Contains(t, r.ready(), "end", "what was sent in the clear before the handshake is not taken")
 }
 
+// Channel binding, by libpq and pgx; a client that says that the server cannot bind was lied to.
+func TestChannelBinding(t *testing.T) {
+	k := newKit(t, kitOptions{users: true, server: func(o *Options) { o.TLS = serverTLS(t) }})
+	for _, mode := range []string{"require", "prefer", "disable"} {
+		user, err := k.try("sslmode=require channel_binding=" + mode + " user=ann password=" + quoteParam(annPassword))
+		require.NoError(t, err, mode)
+		require.Equal(t, "ann", user)
+		out, err := k.psql([]string{"PGPASSWORD=" + annPassword, "PGCHANNELBINDING=" + mode, "PGSSLMODE=require"}, "-d", strings.Replace(k.url("user=ann"), "sslmode=disable", "", 1), "-c", "SELECT 1")
+		require.NoError(t, err, mode+out)
+		require.Equal(t, "1\n", out)
+	}
+	_, err := k.try("sslmode=require channel_binding=require user=ann password=guessed")
+	require.Equal(t, "28P01", state(t, err))
+	_, err = k.try("sslmode=disable channel_binding=require user=ann password=" + quoteParam(annPassword))
+	require.Error(t, err)
+
+	say := func(mechanism, first string) string {
+		r := k.dial()
+		_, err := r.Write(hello3(codeTLS, ""))
+		require.NoError(t, err)
+		var b [1]byte
+		_, err = r.Read(b[:])
+		require.NoError(t, err)
+		client := tls.Client(r.Conn, &tls.Config{InsecureSkipVerify: true})
+		r = &raw{t: t, Conn: client, Frontend: pgproto3.NewFrontend(client, client)}
+		_, err = r.Write(hello3(3<<16, "user\x00ann\x00\x00"))
+		require.NoError(t, err)
+		m, err := r.Receive()
+		require.NoError(t, err)
+		require.Equal(t, []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, m.(*pgproto3.AuthenticationSASL).AuthMechanisms)
+		r.Send(&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: []byte(first)})
+		require.NoError(t, r.Flush())
+		m, err = r.Receive()
+		require.NoError(t, err)
+		return r.show(m)
+	}
+	require.Equal(t, "error:28P01", say("SCRAM-SHA-256", "y,,n=,r=x"))
+	require.Equal(t, "AuthenticationSASLContinue", say("SCRAM-SHA-256", "n,,n=,r=x"))
+	require.Equal(t, "AuthenticationSASLContinue", say("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=x"))
+	require.Equal(t, "error:08P01", say("SCRAM-SHA-256-PLUS", "p=tls-unique,,n=,r=x"))
+	require.Equal(t, "error:08P01", say("SCRAM-SHA-256-PLUS", "n,,n=,r=x"))
+	require.Equal(t, "error:08P01", say("SCRAM-SHA-256", "p=tls-server-end-point,,n=,r=x"))
+	require.Equal(t, "error:08P01", say("SCRAM-SHA-512", "n,,n=,r=x"))
+}
+
 func TestConnectionLimit(t *testing.T) {
 	k := newKit(t, kitOptions{server: func(o *Options) { o.MaxConnections = 2 }})
 	one := k.raw()

@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/query/pgtype"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -99,6 +101,9 @@ func (c *conn) closeIdle() {
 	}
 }
 
+// catalogMark is in the text of each translated statement that reads PostgreSQL's catalog.
+const catalogMark = "memory._pg."
+
 // start begins the portal's statement. In a result of the core the first rows are there afterwards.
 func (c *conn) start(p *portal) error {
 	if p.started {
@@ -120,6 +125,10 @@ func (c *conn) start(p *portal) error {
 	if err := c.ensure(p.ctx, st); err != nil {
 		return err
 	}
+	if strings.Contains(st.text, catalogMark) {
+		// Translating it, which went well before, brings the catalog up to date.
+		_, _ = c.s.opts.Translate(pgtype.WithSession(p.ctx, c.settings), st.sql)
+	}
 	req := query.Request{SQL: st.sql}
 	used := st.q.Params()
 	highest := 0
@@ -139,6 +148,9 @@ func (c *conn) start(p *portal) error {
 	if fault.CodeOf(err) == fault.ResultChanged {
 		st.release() // the connection may know a table that was replaced
 	}
+	if err == nil && st.explain != nil {
+		err = st.explain.read(p)
+	}
 	return err
 }
 
@@ -156,13 +168,18 @@ func (p *portal) next() (bool, error) {
 	}
 	if chunk == nil {
 		if p.res.Truncated() {
-			return false, newError("53400", "the result has more rows than the role may have: "+strconv.FormatInt(p.res.Rows(), 10), "ask for less: add a LIMIT, or aggregate")
+			return false, p.truncated()
 		}
 		p.done = true
 		return false, nil
 	}
 	p.chunk, p.at, p.n = chunk, 0, n
 	return true, nil
+}
+
+// truncated is the error of a result of which the role's limit has cut rows off.
+func (p *portal) truncated() error {
+	return newError("53400", "the result has more rows than the role may have: "+strconv.FormatInt(p.res.Rows(), 10), "ask for less: add a LIMIT, or aggregate")
 }
 
 // bytesFlush is how much is gathered before it is sent.
@@ -305,7 +322,9 @@ func (c *conn) perform(p *portal, most int64) (tag string, suspended bool, err e
 			return nil
 		case p.mem != nil:
 			_, suspended = c.memoryRows(p, most)
-			tag = cmd.tag
+			if tag = "EXPLAIN"; cmd != nil {
+				tag = cmd.tag
+			}
 			return nil
 		case p.source != nil:
 			limit := p.most

@@ -27,6 +27,7 @@ type Options struct {
 	Access         *access.Access
 	Core           *query.Core
 	Database       string        // the name that clients connect to: the file's stem
+	Ingest         Ingest        // nil: nothing can be written
 	MaxConnections int           // 200
 	Drain          time.Duration // that statements under way get at the end; 4 s
 	Log            *slog.Logger

@@ -66,7 +66,7 @@ var known = func() map[string]*setting {
 	add(setting{name: "IntervalStyle", value: "postgres", check: only("postgres"), reported: true, what: "How intervals are written."})
 	add(setting{name: "TimeZone", value: "UTC", check: timeZone, reported: true, what: "Of times with time zone."})
 	add(setting{name: "standard_conforming_strings", value: "on", check: onlyOn, reported: true, what: "Backslashes in strings are plain."})
-	add(setting{name: "default_transaction_read_only", value: "on", check: boolean, reported: true, what: "The copy can be read only, whatever is set here."})
+	add(setting{name: "default_transaction_read_only", value: "on", check: boolean, reported: true, what: "Whether the role writes nothing, whatever is set here."})
 	add(setting{name: "search_path", value: `"$user", public`, check: shortText, what: "Where names without schema are looked up."})
 	add(setting{name: "bytea_output", value: "hex", check: only("hex"), what: "How bytea is written."})
 	add(setting{name: "extra_float_digits", value: "1", check: between(-15, 3), what: "Floats are always written so that they can be read back."})
@@ -225,6 +225,15 @@ func (s *settings) keep(before map[string]string) {
 func (s *settings) statementTimeout() time.Duration {
 	d, _ := parseMilliseconds(s.get("statement_timeout"))
 	return d
+}
+
+// location is the session's time zone.
+func (s *settings) location() *time.Location {
+	loc, err := time.LoadLocation(s.get("timezone"))
+	if err != nil {
+		return time.UTC
+	}
+	return loc
 }
 
 // reportAll tells all that clients want to know.

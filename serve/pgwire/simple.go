@@ -41,7 +41,7 @@ func (c *conn) simple(sql string) error {
 	p := c.newPortal("", st, nil)
 	defer p.close()
 	if st.cmd != nil && st.cmd.copy != nil {
-		return c.copyTo(p)
+		return c.copy(p)
 	}
 	if st.gives() {
 		if err := c.rowDescription(st.columns, nil); err != nil {

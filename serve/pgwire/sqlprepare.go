@@ -44,7 +44,7 @@ func prepareCommand(_ *conn, s *scanner) (*command, error) {
 	inner := s.rest()
 	return &command{tag: "PREPARE", run: func(c *conn, _ *portal) (string, error) {
 		st, err := c.prepare(inner, declared)
-		if err == nil && (st.cmd != nil || st.empty) {
+		if err == nil && !st.selects() {
 			err = newError("42601", "only a SELECT can be prepared", "")
 		}
 		if err != nil {

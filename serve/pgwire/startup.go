@@ -1,12 +1,14 @@
 package pgwire
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -122,7 +124,7 @@ func (c *conn) startup() bool {
 		return false
 	}
 	e := describe(err)
-	c.s.log.LogAttrs(c.ctx, slog.LevelInfo, "pgwire refused", slog.String("remote", c.remote.String()), slog.String("sqlstate", e.state), slog.String("reason", e.message))
+	c.s.log.LogAttrs(c.ctx, slog.LevelInfo, "pgwire refused", slog.String("remote", c.remote.String()), slog.String("sqlstate", e.state), slog.String("reason", cmp.Or(e.logged, e.message)))
 	c.fatal(e)
 	return false
 }
@@ -173,7 +175,18 @@ func (c *conn) encrypt() error {
 	if err := c.expect(); err != nil {
 		return err
 	}
-	t := tls.Server(c.nc, c.s.opts.TLS)
+	cfg := c.s.opts.TLS.Clone()
+	used := cfg
+	if now := cfg.GetConfigForClient; now != nil {
+		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := now(hello)
+			if chosen != nil {
+				used = chosen
+			}
+			return chosen, err
+		}
+	}
+	t := tls.Server(c.nc, cfg)
 	err := t.HandshakeContext(c.ctx)
 	if _, direct := c.nc.(*replayed); err == nil && direct && t.ConnectionState().NegotiatedProtocol != "postgresql" {
 		err = errors.New("no ALPN") // as PostgreSQL demands, so that no other protocol's client is taken for one of ours
@@ -183,7 +196,7 @@ func (c *conn) encrypt() error {
 		return errGone // the client's business, and it would not understand an answer
 	}
 	c.use(t)
-	c.secure = true
+	c.secure, c.binding = true, endPoint(t, used)
 	return nil
 }
 
@@ -226,15 +239,15 @@ func (c *conn) begin(h *hello) error {
 	if database != c.s.opts.Database && database != c.user {
 		return newError("3D000", `database "`+clip(database)+`" does not exist`, `the only one is "`+c.s.opts.Database+`"`)
 	}
-	if err := c.open(h.params); err != nil {
-		return err
-	}
 	secretBytes := 4
 	if minor == 2 {
 		secretBytes = 32
 	}
 	id, secret := c.s.cancels.add(c, secretBytes)
 	c.pid = id
+	if err := c.open(h.params); err != nil {
+		return err
+	}
 	c.settings.reportAll(c)
 	c.send(&pgproto3.BackendKeyData{ProcessID: id, SecretKey: secret})
 	c.loggedIn = true
@@ -246,7 +259,11 @@ func (c *conn) begin(h *hello) error {
 // open makes the session, with the settings that came in the startup message. Those that we do not know are left out.
 func (c *conn) open(params map[string]string) error {
 	c.settings = newSettings(c.who, c.s.opts.Database)
+	if c.s.opts.Ingest != nil && c.s.opts.Access.Writes(c.who) {
+		c.settings.defaults["transaction_read_only"], c.settings.defaults["default_transaction_read_only"] = "off", "off"
+	}
 	c.session = c.s.opts.Core.Session("pgwire", c.who, store.Settings{})
+	c.session.Enter(c.ctx, c.pid, c.terminate)
 	for name, value := range startupOptions(params["options"]) {
 		params[name] = value
 	}
@@ -265,7 +282,7 @@ func (c *conn) open(params map[string]string) error {
 
 // applyZone gives the core's session the settings of ours.
 func (c *conn) applyZone() error {
-	set := store.Settings{Postgres: true, TimeZone: c.settings.get("timezone"), Variables: map[string]string{"pintail_user": c.who.User, "pintail_role": c.who.Role}}
+	set := store.Settings{Postgres: true, TimeZone: c.settings.get("timezone"), Variables: map[string]string{"pintail_user": c.who.User, "pintail_role": c.who.Role, "pintail_pid": strconv.Itoa(int(c.pid))}}
 	if err := c.session.Set(c.ctx, set); err != nil {
 		if fault.CodeOf(err) == fault.InvalidSQL {
 			return newError("22023", `invalid value for parameter "TimeZone": "`+clip(set.TimeZone)+`"`, "use a name as Europe/Berlin")

@@ -24,11 +24,14 @@ type statement struct {
 	empty   bool
 	dropped bool     // no name leads to it any more: its portal is its last user
 	cmd     *command // what the session answers itself
-	params  []uint32 // OIDs of the parameters
-	columns []column // nil: gives no rows
+	explain *explained
+	inner   *statement // of DECLARE, for its first run: what the cursor reads
+	params  []uint32   // OIDs of the parameters
+	columns []column   // nil: gives no rows
 
 	// For the core: text is what DuckDB gets; q is nil once the connection to DuckDB was given back, and made again when needed.
 	text  string
+	path  string // search_path that text was translated under
 	duck  []store.ResultColumn
 	q     *query.Statement
 	used  int64 // when, by conn.clock
@@ -40,6 +43,10 @@ func (st *statement) release() {
 	if st.q != nil {
 		st.q.Close()
 		st.q = nil
+	}
+	if st.inner != nil {
+		st.inner.release()
+		st.inner = nil
 	}
 }
 
@@ -61,7 +68,13 @@ func (c *conn) prepare(sql string, declared []uint32) (*statement, error) {
 		return nil, errAborted
 	}
 	if st.cmd == nil {
+		if st.explain, err = explainOf(sql); err != nil {
+			return nil, err
+		}
 		return st, c.prepareCore(st, declared)
+	}
+	if st.cmd.query != "" {
+		return st, c.prepareCursor(st, declared)
 	}
 	if st.cmd.copy != nil {
 		return st, nil
@@ -74,14 +87,21 @@ func (c *conn) prepare(sql string, declared []uint32) (*statement, error) {
 
 // prepareCore has the core prepare st.sql in DuckDB's dialect.
 func (c *conn) prepareCore(st *statement, declared []uint32) error {
-	ctx, cancel := context.WithCancelCause(pgtype.WithSession(c.ctx, c.settings))
+	ctx, cancel := context.WithCancelCause(pgtype.WithSession(query.WithTraceComment(c.ctx, st.sql), c.settings))
 	defer cancel(nil)
+	if c.values {
+		ctx = pgtype.WithValues(ctx)
+	}
 	return c.running(ctx, cancel, func() error {
-		translated, err := c.s.opts.Translate(ctx, st.sql)
+		sql := st.sql
+		if st.explain != nil {
+			sql = st.explain.body
+		}
+		translated, err := c.s.opts.Translate(ctx, sql)
 		if err != nil {
 			return err
 		}
-		st.text = translated
+		st.text, st.path = translated, c.settings.get("search_path")
 		if err = c.connect(ctx, st); err != nil {
 			if fault.CodeOf(err) == fault.Forbidden {
 				if refused := writesWithin(st.sql); refused != nil {
@@ -125,8 +145,30 @@ func (c *conn) prepareCore(st *statement, declared []uint32) error {
 		for _, col := range st.duck {
 			st.columns = append(st.columns, column{name: col.Name, typ: pgtype.Of(col.Type)})
 		}
+		if st.explain != nil {
+			return c.prepareExplain(ctx, st)
+		}
 		return nil
 	})
+}
+
+// underPath prepares st again when names without schema are looked up elsewhere by now.
+func (c *conn) underPath(st *statement) error {
+	if st.text == "" || st.path == c.settings.get("search_path") {
+		return nil
+	}
+	again := &statement{sql: st.sql, explain: st.explain}
+	if err := c.prepareCore(again, st.params); err != nil {
+		again.release()
+		return err
+	}
+	if !slices.Equal(again.columns, st.columns) {
+		again.release()
+		return fault.New(fault.ResultChanged, "prepare it again", "the statement's columns have changed since it was prepared")
+	}
+	st.release()
+	st.text, st.path, st.duck, st.q, st.order = again.text, again.path, again.duck, again.q, again.order
+	return nil
 }
 
 // connect prepares st.text in DuckDB, giving back the connection of another statement when there are too many.

@@ -1,16 +1,20 @@
 package pgwire
 
+import "strconv"
+
 // transaction is a client's block, which is nothing but what the protocol shows of it: each read sees the snapshot of its own statement,
 // as in PostgreSQL's READ COMMITTED.
 type transaction struct {
 	open, failed bool
 	before       map[string]string // the settings at BEGIN
 	savepoints   []savepoint
+	written      int // rows that came in, tables made: each was committed by itself
 }
 
 type savepoint struct {
 	name     string
 	settings map[string]string
+	written  int
 }
 
 // status is what ReadyForQuery says.
@@ -25,6 +29,20 @@ func (t *transaction) status() byte {
 }
 
 func (t *transaction) fail() { t.failed = t.open }
+
+// wrote counts a statement that has written.
+func (c *conn) wrote() {
+	if c.tx.open {
+		c.tx.written++
+	}
+}
+
+// errNotUndone is the answer to a ROLLBACK of what was written: the block ends, but nobody may think that it was undone.
+func errNotUndone(n int) *sqlError {
+	e := newError("2D000", "the rollback did not undo the "+strconv.Itoa(n)+" statements of the block that wrote", "send COPY, INSERT and the like outside of a transaction block, or be ready to keep them")
+	e.detail = "Each statement that writes is a transaction of its own, and was committed when it ended."
+	return e
+}
 
 var errAborted = newError("25P02", "current transaction is aborted, commands ignored until end of transaction block", "send ROLLBACK")
 
@@ -73,13 +91,13 @@ func (c *conn) modes(s *scanner, prefix string) error {
 }
 
 // endBlock is COMMIT and ROLLBACK; the tag is that of what happened.
-func (c *conn) endBlock(commit, chain bool) string {
+func (c *conn) endBlock(commit, chain bool) (string, error) {
 	if !c.tx.open {
 		c.notice("25P01", "there is no transaction in progress")
 		if commit {
-			return "COMMIT"
+			return "COMMIT", nil
 		}
-		return "ROLLBACK"
+		return "ROLLBACK", nil
 	}
 	commit = commit && !c.tx.failed
 	if commit {
@@ -88,11 +106,15 @@ func (c *conn) endBlock(commit, chain bool) string {
 		c.settings.keep(c.tx.before)
 	}
 	c.endPortals(commit)
+	written := c.tx.written
 	c.tx = transaction{open: chain, before: c.settings.values}
-	if commit {
-		return "COMMIT"
+	switch {
+	case commit:
+		return "COMMIT", nil
+	case written > 0:
+		return "", errNotUndone(written)
 	}
-	return "ROLLBACK"
+	return "ROLLBACK", nil
 }
 
 func (c *conn) savepoint(name string) error {
@@ -102,7 +124,7 @@ func (c *conn) savepoint(name string) error {
 	if len(c.tx.savepoints) >= 1000 {
 		return newError("54000", "there are 1000 savepoints already", "release some")
 	}
-	c.tx.savepoints = append(c.tx.savepoints, savepoint{name, c.settings.values})
+	c.tx.savepoints = append(c.tx.savepoints, savepoint{name, c.settings.values, c.tx.written})
 	return nil
 }
 
@@ -123,6 +145,10 @@ func (c *conn) backTo(name string, release bool) error {
 		c.tx.savepoints = c.tx.savepoints[:i+1]
 		c.tx.failed = false
 		c.settings.values = sp.settings
+		if n := c.tx.written - sp.written; n > 0 {
+			c.tx.written = sp.written
+			return errNotUndone(n)
+		}
 		return nil
 	}
 	return newError("3B001", `savepoint "`+clip(name)+`" does not exist`, "")

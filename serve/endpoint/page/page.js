@@ -54,7 +54,7 @@ async function list() {
 }
 
 function card(path, operation) {
-  const fields = operation.parameters.map(field);
+  const fields = operation.parameters.filter((p) => p.in !== 'header').map(field);
   const result = make('div', { className: 'result' });
   const form = make('form', { noValidate: true }, ...fields.map((f) => f.row), make('button', { type: 'submit', textContent: 'Try it' }));
   form.addEventListener('submit', (event) => {
