@@ -11,7 +11,6 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/query"
-	"github.com/pintaildb/pintail/query/ingest"
 	"github.com/pintaildb/pintail/serve/flightsql"
 	"github.com/pintaildb/pintail/store"
 )
@@ -29,7 +28,7 @@ func serve(file string, in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	core := query.New(st, acc, query.Options{})
-	s, err := flightsql.New(flightsql.Options{Listen: "127.0.0.1:0", Access: acc, Core: core, Catalog: flightsql.NewCatalog(st, acc, nil), Ingest: ingest.New(st, acc, nil, nil)})
+	s, err := flightsql.New(flightsql.Options{Listen: "127.0.0.1:0", Access: acc, Core: core, Catalog: flightsql.NewCatalog(st, acc, nil)})
 	if err != nil {
 		return err
 	}

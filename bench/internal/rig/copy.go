@@ -24,6 +24,8 @@ type CopyOptions struct {
 	Keyed       bool   // with key: [id] and incremental_column: updated_at
 	MemoryLimit string
 	Listen      string // for serve
+	PGWire      string // where serve has this door; "" is closed
+	Flight      string // the same
 	Replica     string // patterns of the tables that are followed, instead of one that is synced; they keep their names
 	CDC         string // more settings of a replica, such as "memory: 64MiB"
 	DuckDB      string // a setting of DuckDB, such as "threads: 1"
@@ -38,12 +40,13 @@ type Copy struct {
 	File   string
 	binary string
 	listen string
+	pgwire string
 }
 
 // NewCopy writes a configuration into a folder of its own.
 func (b *Bench) NewCopy(name string, o CopyOptions) (*Copy, error) {
 	dir := filepath.Join(b.Dir, name)
-	c := &Copy{Dir: dir, Config: filepath.Join(dir, "pintail.yaml"), File: filepath.Join(dir, "copy.duckdb"), binary: b.Binary, listen: o.Listen}
+	c := &Copy{Dir: dir, Config: filepath.Join(dir, "pintail.yaml"), File: filepath.Join(dir, "copy.duckdb"), binary: b.Binary, listen: o.Listen, pgwire: o.PGWire}
 	var y strings.Builder
 	fmt.Fprintf(&y, "sources:\n  bench: {url: %q}\n", o.URL)
 	fmt.Fprintf(&y, "duckdb:\n  path: %q\n  sync_mode: manual\n", c.File)
@@ -66,7 +69,12 @@ func (b *Bench) NewCopy(name string, o CopyOptions) (*Copy, error) {
 		y.WriteString("    key: [id]\n    incremental_column: updated_at\n")
 	}
 	if o.Listen != "" {
-		fmt.Fprintf(&y, "server:\n  http: {listen: %q}\n", o.Listen)
+		y.WriteString("server:\n")
+	}
+	for _, door := range []struct{ name, listen string }{{"http", o.Listen}, {"pgwire", o.PGWire}, {"flight", o.Flight}} {
+		if door.listen != "" {
+			fmt.Fprintf(&y, "  %s: {listen: %q}\n", door.name, door.listen)
+		}
 	}
 	if len(o.Endpoints) > 0 {
 		y.WriteString("endpoints: {path: endpoints}\n")
@@ -80,6 +88,14 @@ func (b *Bench) NewCopy(name string, o CopyOptions) (*Copy, error) {
 		}
 	}
 	return c, os.WriteFile(c.Config, []byte(y.String()), 0o600) // it holds a password
+}
+
+// PGURL leads a client of PostgreSQL to the copy, while it is served.
+func (c *Copy) PGURL() string { return PGURL(c.pgwire, c.File) }
+
+// PGURL leads a client of PostgreSQL to a door that serves a DuckDB file.
+func PGURL(address, file string) string {
+	return "postgres://bench@" + address + "/" + strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)) + "?sslmode=disable"
 }
 
 // Remove removes the folder, the DuckDB file in it too.

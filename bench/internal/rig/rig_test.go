@@ -148,4 +148,26 @@ func TestDrainCopyTellsWhatTheServerSays(t *testing.T) {
 	}
 }
 
+func TestDrainQueryTellsWhatItGot(t *testing.T) {
+	url := pgtest.Get(t, pgtest.Newest).URL("postgres")
+	const sql = "SELECT i, 'row ' || i FROM generate_series(1, 50000) i"
+	bytes := map[bool]int64{}
+	for _, inBinary := range []bool{false, true} {
+		d, err := DrainQuery(t.Context(), url, sql, inBinary)
+		if err != nil || d.Rows != 50000 || d.First <= 0 || d.First > d.All {
+			t.Errorf("binary %t: %+v, %v", inBinary, d, err)
+		}
+		bytes[inBinary] = d.Bytes
+	}
+	// A number of five digits has a byte less in binary, one of three a byte more.
+	if bytes[true] == bytes[false] || bytes[true] < 50000*20 {
+		t.Errorf("bytes: %v", bytes)
+	}
+	for _, inBinary := range []bool{false, true} {
+		if _, err := DrainQuery(t.Context(), url, "SELECT * FROM nowhere", inBinary); err == nil || !strings.Contains(err.Error(), "does not exist") {
+			t.Errorf("binary %t: error = %v", inBinary, err)
+		}
+	}
+}
+
 func TestMain(m *testing.M) { pgtest.Main(m) }
