@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/sqltext"
 )
 
 // Parser is what the gate asks of the store: DuckDB's own parser, on the text as it will be run, on a connection with
@@ -344,43 +345,13 @@ func cutWord(s, word string) (string, bool) {
 
 // skipSpace skips ASCII blanks and comments; /* */ nests, as in PostgreSQL's scanner.
 func skipSpace(s string) string {
-	for {
-		s = strings.TrimLeft(s, " \t\r\n\f\v")
-		switch {
-		case strings.HasPrefix(s, "--"):
-			i := strings.IndexAny(s, "\r\n")
-			if i < 0 {
-				return ""
-			}
-			s = s[i:]
-		case strings.HasPrefix(s, "/*"):
-			rest, ok := skipComment(s)
-			if !ok {
-				return s
-			}
-			s = rest
-		default:
-			return s
+	i := 0
+	for i < len(s) {
+		end, kind, whole := sqltext.Next(s, i)
+		if !whole || kind != sqltext.Space && kind != sqltext.Comment {
+			break
 		}
+		i = end
 	}
-}
-
-func skipComment(s string) (string, bool) {
-	depth := 0
-	for i := 0; i+1 < len(s); {
-		switch s[i : i+2] {
-		case "/*":
-			depth++
-			i += 2
-		case "*/":
-			depth--
-			i += 2
-			if depth == 0 {
-				return s[i:], true
-			}
-		default:
-			i++
-		}
-	}
-	return s, false
+	return s[i:]
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/pintaildb/pintail/internal/fault"
-	"github.com/pintaildb/pintail/internal/sqlexpr"
+	"github.com/pintaildb/pintail/internal/sqltext"
 )
 
 // View stands in a statement in the place of a table of which the role sees only some rows, or some values only masked. It is a temporary
@@ -55,7 +55,7 @@ func (r *role) setPolicies() error {
 		if strings.TrimSpace(r.RowFilters[name]) == "" {
 			return fault.New(fault.Config, "write a condition over the table's columns; true lets every row through", "role %q: row_filters: %q has no condition", r.Name, name)
 		}
-		if !sqlexpr.Closed(r.RowFilters[name]) {
+		if !sqltext.Closed(r.RowFilters[name]) {
 			return fault.New(fault.Config, hintClosed, "role %q: row_filters: the condition of %q does not end", r.Name, name)
 		}
 		r.filters = append(r.filters, rowFilter{p[0], r.RowFilters[name]})
@@ -73,7 +73,7 @@ func (r *role) setPolicies() error {
 			if strings.TrimSpace(column) == "" || strings.TrimSpace(value) == "" {
 				return fault.New(fault.Config, "write what is shown instead; NULL shows nothing", "role %q: masks: a column of %q has no value", r.Name, name)
 			}
-			if !sqlexpr.Closed(value) {
+			if !sqltext.Closed(value) {
 				return fault.New(fault.Config, hintClosed, "role %q: masks: the value of %s.%s does not end", r.Name, name, column)
 			}
 			r.masks = append(r.masks, mask{p[0], fold(column), value})

@@ -68,11 +68,5 @@ func (d *decoder) structs(n *node, v reflect.Value, path string) {
 	}
 }
 
-// Lexeme gives the end of the SQL token at i, and whether it is part of a statement: neither space nor comment.
-func Lexeme(sql string, i int) (end int, meaningful bool) { return lexeme(sql, i) }
-
-// NameStart says whether a name in SQL may begin with c.
-func NameStart(c byte) bool { return nameStart(c) }
-
 // Candidate is ` (did you mean "x"?)` for the candidate nearest to word, or nothing.
 func Candidate(word string, candidates []string) string { return didYouMean(word, candidates) }

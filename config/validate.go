@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pintaildb/pintail/internal/sqlexpr"
+	"github.com/pintaildb/pintail/internal/sqltext"
 )
 
 var (
@@ -349,7 +349,7 @@ func (v *validator) policies(at string, role *Role) {
 		names[name] = join(join(at, "row_filters"), name)
 		if strings.TrimSpace(role.RowFilters[name]) == "" {
 			v.fail(names[name], "needs a condition over the table's columns; true lets every row through")
-		} else if !sqlexpr.Closed(role.RowFilters[name]) {
+		} else if !sqltext.Closed(role.RowFilters[name]) {
 			v.fail(names[name], "is not one condition: its parentheses, quotes or comments do not match, or it holds a semicolon")
 		}
 	}
@@ -361,7 +361,7 @@ func (v *validator) policies(at string, role *Role) {
 		for column, value := range role.Masks[name] {
 			if strings.TrimSpace(value) == "" {
 				v.fail(join(names[name], column), "needs an expression; NULL shows nothing")
-			} else if !sqlexpr.Closed(value) {
+			} else if !sqltext.Closed(value) {
 				v.fail(join(names[name], column), "is not one expression: its parentheses, quotes or comments do not match, or it holds a semicolon")
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/sqltext"
 )
 
 // How much traces tell of a statement's text.
@@ -48,8 +49,8 @@ func WithTraceComment(ctx context.Context, sql string) context.Context {
 		return ctx
 	}
 	var parent, state string
-	eachToken(sql, func(kind token, text string) bool {
-		if kind == tokenComment {
+	eachToken(sql, func(kind sqltext.Kind, text string) bool {
+		if kind == sqltext.Comment {
 			parent, state = commentValue(text, "traceparent"), commentValue(text, "tracestate")
 		}
 		return parent == ""
@@ -65,7 +66,7 @@ func commentValue(comment, key string) string {
 		if !found || !closed {
 			return ""
 		}
-		if before != "" && !isNameByte(before[len(before)-1]) {
+		if before != "" && !isWord(before[len(before)-1]) {
 			text, err := url.PathUnescape(value)
 			if err != nil {
 				return ""
@@ -74,6 +75,10 @@ func commentValue(comment, key string) string {
 		}
 		rest = behind
 	}
+}
+
+func isWord(c byte) bool {
+	return c == '_' || c >= 0x80 || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
 // spans are those of one statement of which a trace is kept. The nil *spans does nothing.

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pintaildb/pintail/access"
+	"github.com/pintaildb/pintail/internal/sqltext"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -21,7 +22,7 @@ func TestRedact(t *testing.T) {
 	for sql, want := range map[string]string{
 		"SELECT 1": "SELECT ?", "SELECT a1, _2b FROM t3 WHERE x = 'it''s' AND y>1.5e-3": "SELECT a1, _2b FROM t3 WHERE x = ? AND y>?",
 		`SELECT E'a\'b' || e'c', "d""1" FROM "2"`: `SELECT ? || ?, "d""1" FROM "2"`, "SELECT $1, $name, ?, $$it's$$, $x$ $$ $x$, a$1$": "SELECT $1, $name, ?, ?, ?, a$1$",
-		"/* user='ann' /* 2 */ */ SELECT x -- 42\n, y": "SELECT x  , y", "SELECT 'open": "SELECT ?", "SELECT /* open": "SELECT", "VALUES (.5, 0x1F, 1_000, -7)": "VALUES (?, ?, ?, -?)",
+		"/* user='ann' /* 2 */ */ SELECT x -- 42\n, y": "SELECT x  \n, y", "SELECT 'open": "SELECT ?", "SELECT /* open": "SELECT", "VALUES (.5, 0x1F, 1_000, -7)": "VALUES (?, ?, ?, -?)",
 		"SELECT date'2026-01-01', x'ff', 'é'": "SELECT date?, x?, ?", "": "", "SELECT $$open": "SELECT ?", "SELECT größe5 FROM t LIMIT 10": "SELECT größe5 FROM t LIMIT ?",
 	} {
 		require.Equal(t, want, redact(sql), sql)
@@ -35,7 +36,7 @@ func FuzzRedact(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
 		whole := ""
-		eachToken(sql, func(_ token, text string) bool {
+		eachToken(sql, func(_ sqltext.Kind, text string) bool {
 			if text == "" {
 				t.Fatal("a token without text")
 			}

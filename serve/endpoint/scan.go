@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/pintaildb/pintail/config"
+	"github.com/pintaildb/pintail/internal/sqltext"
 )
 
 // scanned is what can be seen of a file's SQL without understanding it.
@@ -27,9 +27,9 @@ func scan(sql string) scanned {
 	s := scanned{start: -1, second: -1, positional: -1}
 	semicolon := false
 	for i := 0; i < len(sql); {
-		next, meaningful := config.Lexeme(sql, i)
+		next, kind, _ := sqltext.Next(sql, i)
 		switch {
-		case !meaningful:
+		case kind == sqltext.Space, kind == sqltext.Comment:
 		case sql[i] == ';':
 			semicolon = s.start >= 0
 		case semicolon:
@@ -44,12 +44,10 @@ func scan(sql string) scanned {
 			switch {
 			case sql[i] == '?':
 				s.position(i)
-			case sql[i] != '$' || next != i+1 || next == len(sql):
-			case config.NameStart(sql[next]):
-				end, _ := config.Lexeme(sql, next)
-				s.params = append(s.params, use{sql[next:end], i})
-				next, s.end = end, end
-			case sql[next] >= '0' && sql[next] <= '9':
+			case sql[i] != '$' || kind != sqltext.Code || next == i+1:
+			case sqltext.NameStart(sql[i+1]):
+				s.params = append(s.params, use{sql[i+1 : next], i})
+			default:
 				s.position(i)
 			}
 		}
