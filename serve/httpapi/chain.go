@@ -75,6 +75,11 @@ func (s *Server) chain(mux *http.ServeMux) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
+		if len(r.TransferEncoding) > 0 {
+			// Such a request may have had a Content-Length too, which net/http leaves out: what comes behind must not be taken for another
+			// request where somebody in between sees its end elsewhere (RFC 9112, 6.1).
+			h.Set("Connection", "close")
+		}
 		if s.opts.TLS != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}

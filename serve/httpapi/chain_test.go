@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -316,4 +317,20 @@ func TestPanics(t *testing.T) {
 	k.log.wait(t, "request panicked", "oops", "chain_test.go")
 	require.Error(t, k.call("GET", "/panics-late", "", "").err) // the body must not look whole
 	k.get("/healthz").json(200)
+}
+
+// Behind a body in chunks no request is read: its end may be elsewhere for somebody in between.
+func TestConnectionEndsBehindChunks(t *testing.T) {
+	k := newKit(t, kitOptions{})
+	c, err := net.Dial("tcp", strings.TrimPrefix(k.url, "http://"))
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(c, "POST /v0/sql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"+
+		"13\r\n{\"sql\": \"SELECT 1\"}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	require.NoError(t, err)
+	all, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(all), "HTTP/1.1 "), "%s", all)
+	require.Contains(t, string(all), "Connection: close")
 }
