@@ -59,7 +59,7 @@ func TestLogins(t *testing.T) {
 		_, err = anonymous.Execute(metadata.AppendToOutgoingContext(t.Context(), "authorization", malformed), "SELECT 1")
 		refused(t, err, codes.Unauthenticated, fault.Unauthenticated)
 	}
-	k.log.wait(t, "flight", "method=GetFlightInfo", "user=reader")
+	k.log.Wait(t, "flight", "method=GetFlightInfo", "user=reader")
 }
 
 // TestOldHandshake is the first form, with the credentials as message and the token as another header.
@@ -125,7 +125,7 @@ func TestGuessingIsSlowed(t *testing.T) {
 	for range 10 {
 		if _, err := c.Client.AuthenticateBasicToken(t.Context(), "reader", "guess"); codeOf(err) == codes.ResourceExhausted {
 			refused(t, err, codes.ResourceExhausted, fault.Limit)
-			k.log.wait(t, "login refused", "user=reader")
+			k.log.Wait(t, "login refused", "user=reader")
 			return
 		}
 	}

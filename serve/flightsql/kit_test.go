@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/logtest"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/query/ingest"
 	"github.com/pintaildb/pintail/store"
@@ -43,7 +43,7 @@ type kit struct {
 	core     *query.Core
 	mem      *memory.CheckedAllocator
 	registry *prometheus.Registry
-	log      *logWatch
+	log      *logtest.Watch
 	stop     func() error // ends the server and returns what Run returned
 }
 
@@ -89,7 +89,7 @@ type kitOptions struct {
 
 func newKit(t testing.TB, o kitOptions) *kit {
 	t.Helper()
-	k := &kit{t: t, log: &logWatch{}, mem: memory.NewCheckedAllocator(memory.DefaultAllocator), registry: prometheus.NewRegistry()}
+	k := &kit{t: t, log: &logtest.Watch{}, mem: memory.NewCheckedAllocator(memory.DefaultAllocator), registry: prometheus.NewRegistry()}
 	ctx := context.Background()
 	var err error
 	k.store, err = store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "pintail.duckdb"), MemoryLimit: 1 << 30, Threads: 2})
@@ -231,56 +231,6 @@ func refused(t testing.TB, err error, code codes.Code, reason fault.Code) string
 	}
 	require.Fail(t, "no reason", "%v", err)
 	return ""
-}
-
-// logWatch is a slog.Handler that keeps records and lets tests wait for one.
-type logWatch struct {
-	mu      sync.Mutex
-	records []string
-	changed chan struct{}
-}
-
-func (l *logWatch) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logWatch) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *logWatch) WithGroup(string) slog.Handler            { return l }
-
-func (l *logWatch) Handle(_ context.Context, r slog.Record) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", r.Level, r.Message)
-	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&b, " %s=%v", a.Key, a.Value); return true })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.records = append(l.records, b.String())
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
-	return nil
-}
-
-// wait returns the first record with all of parts, which may come yet.
-func (l *logWatch) wait(t testing.TB, parts ...string) string {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for {
-		l.mu.Lock()
-		for _, r := range l.records {
-			if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(r, p) }) {
-				l.mu.Unlock()
-				return r
-			}
-		}
-		if l.changed == nil {
-			l.changed = make(chan struct{})
-		}
-		changed := l.changed
-		l.mu.Unlock()
-		select {
-		case <-changed:
-		case <-deadline:
-			require.Fail(t, "no such log record", "%q in %q", parts, l.records)
-		}
-	}
 }
 
 // eventually waits for a condition that nothing reports.

@@ -11,7 +11,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -28,6 +27,7 @@ import (
 	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/query/ingest"
+	"github.com/pintaildb/pintail/serve/listen"
 	"github.com/pintaildb/pintail/store"
 )
 
@@ -160,12 +160,9 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fault.New(fault.Config, "another server.flight.listen, or end the program that has the port", "listen on %s: the address is in use", s.opts.Listen)
-	case err != nil:
-		return fault.New(fault.Config, "check server.flight.listen", "listen on %s: %w", s.opts.Listen, err)
+	l, err := listen.Open(ctx, "server.flight.listen", s.opts.Listen)
+	if err != nil {
+		return err
 	}
 	s.listener = netutil.LimitListener(l, s.opts.MaxConnections)
 	return nil

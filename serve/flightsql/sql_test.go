@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/logtest"
 	"github.com/pintaildb/pintail/query"
 )
 
@@ -57,7 +58,7 @@ func TestQuery(t *testing.T) {
 
 // Each statement is in the query log with its door and its client, and so is one that is refused.
 func TestAudit(t *testing.T) {
-	audit := &logWatch{}
+	audit := &logtest.Watch{}
 	k := newKit(t, kitOptions{users: true, core: query.Options{Audit: slog.New(audit)}})
 	c, ctx := k.client("reader-reader"), t.Context()
 	info, err := c.Execute(ctx, "SELECT id FROM m_dataset WHERE id = 7")
@@ -67,7 +68,7 @@ func TestAudit(t *testing.T) {
 	_, err = c.Execute(ctx, "SELECT * FROM secret")
 	require.Error(t, err)
 	for _, event := range []string{"start", "end", "refused"} {
-		line := audit.wait(t, event, "flight")
+		line := audit.Wait(t, event, "flight")
 		require.Contains(t, line, "127.0.0.1")
 		require.Contains(t, line, "reader")
 	}

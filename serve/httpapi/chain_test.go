@@ -295,10 +295,10 @@ func TestHeadersAndLog(t *testing.T) {
 		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Strict-Transport-Security": ""} {
 		require.Equal(t, want, a.header.Get(name), name)
 	}
-	record := k.log.wait(t, "http", id)
+	record := k.log.Wait(t, "http", id)
 	require.Contains(t, record, "path=/api/store/status status=400")
 	require.Contains(t, record, "user=reader")
-	for _, r := range k.log.records {
+	for _, r := range k.log.All() {
 		require.NotContains(t, r, "private")
 		require.NotContains(t, r, "reader-reader")
 	}
@@ -314,7 +314,7 @@ func TestPanics(t *testing.T) {
 		})
 	}})
 	require.NotContains(t, k.get("/panics").fails(500, fault.Internal), "oops")
-	k.log.wait(t, "request panicked", "oops", "chain_test.go")
+	k.log.Wait(t, "request panicked", "oops", "chain_test.go")
 	require.Error(t, k.call("GET", "/panics-late", "", "").err) // the body must not look whole
 	k.get("/healthz").json(200)
 }

@@ -203,7 +203,7 @@ func TestCursorEnds(t *testing.T) {
 	k := newKit(t, kitOptions{change: func(s *Server) { s.cursors.idle = 30 * time.Millisecond }})
 	a := k.sql(map[string]any{"sql": "SELECT * FROM range(100000000) r(i)", "page": 10})
 	require.Equal(t, 200, a.status)
-	k.log.wait(t, "query ended", "range(100000000)") // by itself
+	k.log.Wait(t, "query ended", "range(100000000)") // by itself
 	k.sql(map[string]any{"cursor": a.header.Get(cursorName)}).fails(404, fault.NotFound)
 
 	// With its client, before there is a page.
@@ -224,7 +224,7 @@ func TestCursorEnds(t *testing.T) {
 	require.Eventually(t, func() bool { return len(k.core.List()) == 1 }, 10*time.Second, time.Millisecond)
 	cancel()
 	require.Error(t, <-gone)
-	k.log.wait(t, "query ended", "m_dataset")
+	k.log.Wait(t, "query ended", "m_dataset")
 
 	// With the server, and whoever waits for a slot or computes is not in the way.
 	k = newKit(t, kitOptions{})

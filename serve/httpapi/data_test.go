@@ -156,7 +156,7 @@ func TestMetadata(t *testing.T) {
 
 	// Computed once for each state of the data, and shown only to those who may read it.
 	statements := func() (n int) {
-		for _, r := range k.log.records {
+		for _, r := range k.log.All() {
 			if len(r) > 20 && r[:20] == "DEBUG query started " {
 				n++
 			}

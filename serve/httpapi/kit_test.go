@@ -20,6 +20,7 @@ import (
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/internal/fault"
+	"github.com/pintaildb/pintail/internal/logtest"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/store"
 	"github.com/pintaildb/pintail/syncer"
@@ -33,7 +34,7 @@ type kit struct {
 	access *access.Access
 	core   *query.Core
 	syncer *fakeSyncer
-	log    *logWatch
+	log    *logtest.Watch
 	url    string
 	stop   func() error // ends the server and returns what Run returned
 }
@@ -65,7 +66,7 @@ type kitOptions struct {
 
 func newKit(t *testing.T, o kitOptions) *kit {
 	t.Helper()
-	k := &kit{t: t, log: &logWatch{}, syncer: newFakeSyncer()}
+	k := &kit{t: t, log: &logtest.Watch{}, syncer: newFakeSyncer()}
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "pintail.duckdb")
 	var err error
@@ -219,63 +220,6 @@ func (a *answer) fails(status int, code fault.Code) string {
 	require.Equal(a.t, string(code), m["error"]["code"], "%s", a.body)
 	require.NotEmpty(a.t, m["error"]["message"])
 	return m["error"]["message"]
-}
-
-// logWatch is a slog.Handler that keeps records and lets tests wait for one.
-type logWatch struct {
-	mu      sync.Mutex
-	records []string
-	changed chan struct{}
-}
-
-func (l *logWatch) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logWatch) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *logWatch) WithGroup(string) slog.Handler            { return l }
-
-func (l *logWatch) Handle(_ context.Context, r slog.Record) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", r.Level, r.Message)
-	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&b, " %s=%v", a.Key, a.Value); return true })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.records = append(l.records, b.String())
-	if l.changed != nil {
-		close(l.changed)
-		l.changed = nil
-	}
-	return nil
-}
-
-// has says whether a record with part is there.
-func (l *logWatch) has(part string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.records, func(r string) bool { return strings.Contains(r, part) })
-}
-
-// wait returns the first record with all of parts, which may come yet.
-func (l *logWatch) wait(t *testing.T, parts ...string) string {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for {
-		l.mu.Lock()
-		for _, r := range l.records {
-			if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(r, p) }) {
-				l.mu.Unlock()
-				return r
-			}
-		}
-		if l.changed == nil {
-			l.changed = make(chan struct{})
-		}
-		changed := l.changed
-		l.mu.Unlock()
-		select {
-		case <-changed:
-		case <-deadline:
-			require.Fail(t, "no such log record", "%q in %q", parts, l.records)
-		}
-	}
 }
 
 // fakeSyncer stands in for the syncer: datasets m (with a view), e (two tables, no view) and never (not synced).

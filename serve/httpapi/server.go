@@ -18,11 +18,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/pintaildb/pintail/access"
 	"github.com/pintaildb/pintail/query"
 	"github.com/pintaildb/pintail/serve/certs"
 	"github.com/pintaildb/pintail/serve/endpoint"
+	"github.com/pintaildb/pintail/serve/listen"
 	"github.com/pintaildb/pintail/store"
 	"github.com/pintaildb/pintail/syncer"
 )
@@ -178,11 +180,11 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Listen)
+	l, err := listen.Open(ctx, "server.http.listen", s.opts.Listen)
 	if err != nil {
-		return listenError(s.opts.Listen, err)
+		return err
 	}
-	s.listener = limitConnections(l, s.opts.MaxConnections)
+	s.listener = netutil.LimitListener(l, s.opts.MaxConnections)
 	return nil
 }
 

@@ -123,7 +123,7 @@ func TestStopInterrupts(t *testing.T) {
 	start := time.Now()
 	require.NoError(t, k.stop())
 	require.Less(t, time.Since(start), 2*time.Second)
-	k.log.wait(t, "query ended", "code=cancelled")
+	k.log.Wait(t, "query ended", "code=cancelled")
 	require.Empty(t, k.core.List())
 }
 
@@ -259,7 +259,7 @@ func TestTLS(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err = ask("renewed.test", client)
 		require.NoError(t, err)
-		return k.log.has("the former stay")
+		return k.log.Has("the former stay")
 	}, 10*time.Second, 50*time.Millisecond)
 
 	for _, files := range []certs.Files{{Cert: at("tls.crt"), Key: at("tls.key")}, {Cert: at("absent"), Key: at("tls.key")}, {Cert: at("client.crt"), Key: at("tls.key")}, {Key: at("tls.key")},

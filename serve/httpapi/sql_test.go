@@ -215,7 +215,7 @@ func TestSQLStreams(t *testing.T) {
 		}
 		require.InDelta(t, rows, n, 1)
 		require.Less(t, peak-before, int64(100<<20), "resident memory grew while the result was read")
-		k.log.wait(t, "rows="+strconv.Itoa(rows))
+		k.log.Wait(t, "rows="+strconv.Itoa(rows))
 	}
 }
 
@@ -325,17 +325,17 @@ func TestSQLOfAClientThatIsGone(t *testing.T) {
 		}
 		return err
 	})
-	k.log.wait(t, "query started", slowSQL)
+	k.log.Wait(t, "query started", slowSQL)
 	cancel()
 	require.ErrorIs(t, g.Wait(), context.Canceled)
-	k.log.wait(t, "query ended", slowSQL, "code=cancelled")
+	k.log.Wait(t, "query ended", slowSQL, "code=cancelled")
 
 	// In the middle of the rows.
 	res := k.open(t.Context(), "SELECT 'gone' FROM range(1000000000000)")
 	_, err := io.ReadFull(res.Body, make([]byte, 1000))
 	require.NoError(t, err)
 	res.Body.Close()
-	k.log.wait(t, "query ended", "SELECT 'gone' FROM")
+	k.log.Wait(t, "query ended", "SELECT 'gone' FROM")
 	require.Empty(t, k.core.List())
 }
 
@@ -344,7 +344,7 @@ func TestSQLOfAClientThatDoesNotRead(t *testing.T) {
 	k := newKit(t, kitOptions{change: func(s *Server) { s.writeTimeout = 200 * time.Millisecond }})
 	res := k.open(t.Context(), "SELECT * FROM range(1000000000000)")
 	defer res.Body.Close()
-	k.log.wait(t, "query ended", "FROM range(1000000000000)")
+	k.log.Wait(t, "query ended", "FROM range(1000000000000)")
 }
 
 // The deadline of reading the body does not end a statement that runs longer.
@@ -380,7 +380,7 @@ func TestQueriesAreListedAndKilled(t *testing.T) {
 	text, err := io.ReadAll(res.Body)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Contains(t, string(text), `{"error":{"code":"cancelled","message":"the statement was killed by reader"`)
-	k.log.wait(t, "query ended", "code=cancelled")
+	k.log.Wait(t, "query ended", "code=cancelled")
 	k.call("DELETE", "/v0/queries/"+id, "admin-admin", "").fails(404, fault.NotFound)
 }
 

@@ -182,5 +182,5 @@ func TestErrorsOfTheSyncer(t *testing.T) {
 	k.syncer.fail = errors.New("/secret/path is odd")
 	require.Contains(t, k.call("GET", "/api/store/status", "admin-admin", "").fails(500, fault.Internal), "/secret/path")
 	require.NotContains(t, k.call("GET", "/api/store/status", "reader-reader", "").fails(500, fault.Internal), "/secret/path")
-	k.log.wait(t, "request failed", "/secret/path is odd")
+	k.log.Wait(t, "request failed", "/secret/path is odd")
 }

@@ -10,14 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pintaildb/pintail/access"
-	"github.com/pintaildb/pintail/internal/fault"
 	"github.com/pintaildb/pintail/query"
+	"github.com/pintaildb/pintail/serve/listen"
 )
 
 // Options of a Server. Listen, Access, Core and Database are needed; other zero values are the defaults named.
@@ -94,12 +93,9 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.listener != nil {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fault.New(fault.Config, "another server.pgwire.listen, or end the program that has the port", "listen on %s: the address is in use", s.opts.Listen)
-	case err != nil:
-		return fault.New(fault.Config, "check server.pgwire.listen", "listen on %s: %w", s.opts.Listen, err)
+	l, err := listen.Open(ctx, "server.pgwire.listen", s.opts.Listen)
+	if err != nil {
+		return err
 	}
 	s.listener = l
 	return nil
